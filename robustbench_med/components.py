@@ -1,0 +1,126 @@
+"""Names for components, so that plans can be written in text, and descriptions of them.
+
+Built-in and third-party components are declared the same way, as entry points of the group
+`robustbench_med.<kind>`, and are imported when first built.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal, get_args
+
+from robustbench_med.errors import InputError, UnknownNameError
+
+Kind = Literal[
+    "attacks", "shifts", "certifiers", "metrics", "cohorts", "networks", "defences", "sections"
+]
+
+
+def names(kind: Kind) -> list[str]:
+    """Every name that `build` accepts, sorted."""
+    return sorted(entry_points(group=_group(kind)).names)
+
+
+def build(kind: Kind, name: str, **settings: object) -> Any:  # noqa: ANN401
+    """Build the component called `name`, or the one at `package.module:object`.
+
+    Raises:
+        UnknownNameError: If nothing of that kind has that name.
+        InputError: If the component does not accept `settings`.
+    """
+    component = find(kind, name)
+    try:
+        call = inspect.signature(component).bind(**settings)
+    except TypeError as error:
+        accepted = ", ".join(inspect.signature(component).parameters)
+        raise InputError(f"{kind}: {name}: {error}; it takes {accepted or 'nothing'}") from error
+    return component(*call.args, **call.kwargs)
+
+
+def find(kind: Kind, name: str) -> Callable[..., Any]:
+    """Return what builds the component called `name`, without building it.
+
+    Raises:
+        UnknownNameError: If nothing of that kind has that name, or the module has no such object.
+    """
+    if ":" in name:
+        return _load(kind, EntryPoint(name, name, _group(kind)))
+    for found in entry_points(group=_group(kind), name=name):
+        return _load(kind, found)
+    raise UnknownNameError(f"{kind}: no {name!r}; {suggest(name, names(kind))}")
+
+
+def suggest(name: str, known: Sequence[str]) -> str:
+    """Say which of `known` was probably meant."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
+
+
+def _load(kind: Kind, entry: EntryPoint) -> Callable[..., Any]:
+    try:
+        component: Callable[..., Any] = entry.load()
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise UnknownNameError(f"{kind}: cannot load {entry.value!r}: {error}") from error
+    return component
+
+
+def _group(kind: Kind) -> str:
+    if kind not in get_args(Kind):
+        raise UnknownNameError(f"no kind {kind!r}; {suggest(kind, get_args(Kind))}")
+    return f"robustbench_med.{kind}"
+
+
+def describe(thing: object) -> object:
+    """Turn a component into plain data: its qualified name and its settings, recursively.
+
+    Two components with equal descriptions behave alike, so digests are made from this.
+
+    Raises:
+        InputError: If it is neither plain data, a dataclass, a function nor a simple object.
+    """
+    if thing is None or isinstance(thing, (str, int, float, bool)):
+        return thing
+    if isinstance(thing, Mapping):
+        return {str(key): describe(value) for key, value in thing.items()}
+    if isinstance(thing, (tuple, list)):
+        return [describe(value) for value in thing]
+    if isinstance(thing, partial):
+        return {"partial": describe(thing.func), "args": describe(thing.args),
+                **_described(thing.keywords)}  # fmt: skip
+    if inspect.isroutine(thing) or isinstance(thing, type):
+        return _qualified(thing)
+    return {"type": _qualified(type(thing)), **_described(_settings(thing))}
+
+
+def modules_of(description: object) -> set[str]:
+    """Names of the modules that a description's components come from."""
+    if isinstance(description, dict):
+        return set().union(*(modules_of(value) for value in description.values()))
+    if isinstance(description, list):
+        return set().union(*(modules_of(value) for value in description))
+    if isinstance(description, str) and description.startswith("python:"):
+        return {description.split(":")[1]}
+    return set()
+
+
+def _described(settings: Mapping[str, object]) -> dict[str, object]:
+    return {name: describe(value) for name, value in settings.items()}
+
+
+def _settings(thing: object) -> Mapping[str, object]:
+    if is_dataclass(thing):
+        return {field.name: getattr(thing, field.name) for field in fields(thing) if field.init}
+    if hasattr(thing, "__dict__") and not hasattr(thing, "__array__"):
+        return vars(thing)
+    raise InputError(
+        f"component: cannot describe a {type(thing).__name__}; "
+        "make it a frozen dataclass of numbers and texts, or a function"
+    )
+
+
+def _qualified(thing: Any) -> str:  # noqa: ANN401
+    return f"python:{thing.__module__}:{thing.__qualname__}"
+

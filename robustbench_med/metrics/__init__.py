@@ -1,0 +1,1 @@
+"""One idea of agreement per file."""

@@ -1,0 +1,1 @@
+"""One reference network per file, named as its paper."""

@@ -1,0 +1,1 @@
+"""One physics of degradation per file."""

@@ -1,0 +1,1 @@
+"""From the table of records to estimates with intervals; no torch."""

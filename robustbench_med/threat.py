@@ -1,0 +1,121 @@
+"""How far an adversary may move an image."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from robustbench_med.cases import Bounds
+from robustbench_med.errors import InputError
+
+Norm = Literal["linf", "l2", "l1"]
+Unit = Literal["intensity", "fraction", "noise"]
+ORDER: dict[Norm, float] = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
+
+
+@dataclass(frozen=True)
+class Ball:
+    """All images within `eps` of a clean one, in `norm`, inside the legal intensities.
+
+    Attributes:
+        norm: Distance over all channels and voxels of a case.
+        eps: Radius, in `unit`; at least 0.
+        bounds: Lowest and highest legal intensity; may be infinite.
+        unit: "intensity"; "fraction" of the clean case's own norm; or "noise", multiples of
+            the standard deviation in `context["noise"]`, `(b,)`.
+        support: Name of a context entry, broadcastable to the image, that is 0 where nothing
+            may change (unacquired k-space samples, say).
+    """
+
+    norm: Norm
+    eps: float
+    bounds: Bounds = (-math.inf, math.inf)
+    unit: Unit = "intensity"
+    support: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, legal in (
+            ("norm", self.norm, get_args(Norm)),
+            ("unit", self.unit, get_args(Unit)),
+        ):
+            if value not in legal:
+                raise InputError(f"ball: {name} must be one of {', '.join(legal)}, got {value!r}")
+        if isinstance(self.eps, bool) or not isinstance(self.eps, (int, float)):
+            raise InputError(f"ball: eps must be a number, got {self.eps!r}")
+        if not (math.isfinite(self.eps) and self.eps >= 0):
+            raise InputError(f"ball: eps must be finite and at least 0, got {self.eps}")
+        low, high = self.bounds
+        object.__setattr__(self, "eps", float(self.eps))
+        object.__setattr__(self, "bounds", (float(low), float(high)))
+        if math.isnan(low) or math.isnan(high) or low >= high:
+            raise InputError(f"ball: bounds must be low < high, got {self.bounds}")
+
+    def __str__(self) -> str:
+        suffix = {"intensity": "", "fraction": " of norm", "noise": " sigma"}[self.unit]
+        region = f" on {self.support}" if self.support else ""
+        return f"{self.norm}<={self.eps:g}{suffix}{region}"
+
+    def radius(self, centre: Tensor, context: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Radius of each case in intensity units, `(b, 1, *1)`.
+
+        Raises:
+            InputError: If the unit is "noise" and the context has no such entry.
+        """
+        if self.unit == "fraction":
+            return self.eps * per_case_norm(centre, self.norm)
+        like = (-1, *[1] * (centre.ndim - 1))
+        if self.unit == "noise":
+            return self.eps * self._entry("noise", context).to(centre).view(like)
+        return torch.full((len(centre),), self.eps).to(centre).view(like)
+
+    def project(
+        self, image: Tensor, centre: Tensor, context: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Pull each case of `image` into the ball around `centre`; shapes `(b, c, *s)`.
+
+        Not differentiable on purpose. NaN voxels are put back to the clean value. The norm is
+        applied first and the bounds after, which stays inside both because `centre` is legal.
+
+        Source: L1: Duchi et al., ICML 2008, figure 1.
+        """
+        image = torch.where(image.isnan(), centre, image.to(centre))
+        if self.support is not None:
+            inside = self._entry(self.support, context).to(centre) != 0
+            image = torch.where(inside, image, centre)
+        radius = self.radius(centre, context)
+        if self.norm == "linf":
+            image = torch.minimum(torch.maximum(image, centre - radius), centre + radius)
+        elif self.norm == "l2":
+            offset = image - centre
+            scale = radius / per_case_norm(offset, "l2").clamp(min=1e-30)
+            image = torch.where(scale < 1, centre + offset * scale, image)
+        else:
+            image = centre + _onto_l1(image - centre, radius)
+        return image.clamp(*self.bounds)
+
+    def _entry(self, name: str, context: Mapping[str, Tensor] | None) -> Tensor:
+        if context is None or name not in context:
+            held = ", ".join(context or {}) or "nothing"
+            raise InputError(f"ball {self}: needs {name!r} in the case's context, which has {held}")
+        return context[name]
+
+
+def per_case_norm(offset: Tensor, norm: Norm) -> Tensor:
+    """Length of each case, `(b, c, *s)` to `(b, 1, *1)`."""
+    length: Tensor = torch.linalg.vector_norm(offset.flatten(start_dim=1), ORDER[norm], dim=1)
+    return length.view(-1, *[1] * (offset.ndim - 1))
+
+
+def _onto_l1(offset: Tensor, radius: Tensor) -> Tensor:
+    flat, radius = offset.flatten(start_dim=1), radius.flatten(start_dim=1)
+    size = flat.abs()
+    ordered = size.sort(dim=1, descending=True).values
+    excess = ordered.cumsum(dim=1) - radius
+    rank = torch.arange(1, flat.shape[1] + 1, device=flat.device)
+    last = (ordered * rank > excess).sum(dim=1, keepdim=True).clamp(min=1)
+    threshold = excess.gather(1, last - 1) / last
+    shrunk = flat.sign() * (size - threshold.clamp(min=0)).clamp(min=0)
+    return shrunk.where(size.sum(dim=1, keepdim=True) > radius, flat).view_as(offset)
