@@ -31,13 +31,8 @@ def build(kind: Kind, name: str, **settings: object) -> Any:  # noqa: ANN401
         UnknownNameError: If nothing of that kind has that name.
         InputError: If the component does not accept `settings`.
     """
-    component = find(kind, name)
-    try:
-        call = inspect.signature(component).bind(**settings)
-    except TypeError as error:
-        accepted = ", ".join(inspect.signature(component).parameters)
-        raise InputError(f"{kind}: {name}: {error}; it takes {accepted or 'nothing'}") from error
-    return component(*call.args, **call.kwargs)
+    check_settings(kind, name, settings)
+    return find(kind, name)(**settings)
 
 
 def find(kind: Kind, name: str) -> Callable[..., Any]:
@@ -51,6 +46,20 @@ def find(kind: Kind, name: str) -> Callable[..., Any]:
     for found in entry_points(group=_group(kind), name=name):
         return _load(kind, found)
     raise UnknownNameError(f"{kind}: no {name!r}; {suggest(name, names(kind))}")
+
+
+def check_settings(kind: Kind, name: str, settings: Mapping[str, object]) -> None:
+    """Raise `InputError` if the component called `name` does not take `settings`."""
+    signature = inspect.signature(find(kind, name))
+    taken = signature.parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+        for unknown in (key for key in settings if key not in taken):
+            hint = suggest(unknown, list(taken))
+            raise InputError(f"{kind}: {name} has no setting {unknown!r}; {hint}")
+    try:
+        signature.bind(**settings)
+    except TypeError as error:
+        raise InputError(f"{kind}: {name}: {error}") from error
 
 
 def suggest(name: str, known: Sequence[str]) -> str:

@@ -1,0 +1,91 @@
+"""Do model and cohort fit together? Asked before anything is computed."""
+
+import torch
+from torch import Tensor
+
+from robustbench_med.cases import Batch, Bounds, Cohort, Task
+from robustbench_med.errors import InputError
+from robustbench_med.model import Model
+
+CLASS_KINDS = ("classification", "segmentation")
+
+
+def check_agreement(model: Model, cohort: Cohort) -> None:
+    """Compare declarations, then ask the model about one case.
+
+    Raises:
+        InputError: If the cohort has no cases, or model and cohort disagree on the task, the
+            intensities or the output's shape, or the model answers that case with NaN.
+    """
+    if len(cohort) == 0:
+        raise InputError(f"cohort {cohort.name!r}: expected at least 1 case, got 0")
+    for what in ("task", "bounds"):
+        told, needed = getattr(model, what), getattr(cohort, what)
+        if told != needed:
+            raise InputError(f"model and cohort {cohort.name!r} disagree on {what}: "
+                             f"the model has {told}, the cohort has {needed}")  # fmt: skip
+    network = getattr(model, "network", None)
+    if getattr(network, "training", False):
+        raise InputError("model: its network is in training mode; call .eval() on it first")
+    batch = next(iter(cohort.batches(1)))
+    check_batch(batch, cohort.task, cohort.bounds)
+    _check_output(model, batch, cohort.task)
+
+
+def check_batch(batch: Batch, task: Task, bounds: Bounds) -> None:
+    """Raise `InputError` naming the first case with an illegal voxel or class index."""
+    pixels = batch.image.flatten(start_dim=1)
+    for wrong, what in (
+        (~pixels.isfinite(), "finite voxels"),
+        ((pixels < bounds[0]) | (pixels > bounds[1]), f"voxels within bounds {bounds}"),
+    ):
+        _refuse(batch, wrong, f"image: expected {what}", pixels)
+    if task.kind in CLASS_KINDS:
+        if batch.target.is_floating_point():
+            raise InputError(
+                f"case {batch.case_ids[0]!r}: target must hold class indices (int64), "
+                f"got {batch.target.dtype}"
+            )
+        labels = batch.target.reshape(len(batch), -1)
+        wrong = (labels < 0) | (labels >= len(task.classes))
+        _refuse(batch, wrong, f"target: expected classes 0 to {len(task.classes) - 1}", labels)
+
+
+def _refuse(batch: Batch, wrong: Tensor, expected: str, values: Tensor) -> None:
+    if bool(wrong.any()):
+        row, column = (int(i) for i in wrong.nonzero()[0])
+        raise InputError(
+            f"case {batch.case_ids[row]!r}, {expected}, got {values[row, column].item():g}"
+        )
+
+
+@torch.no_grad()
+def _check_output(model: Model, batch: Batch, task: Task) -> None:
+    try:
+        output = model(batch.image, batch.context)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"model: cannot answer case {batch.case_ids[0]!r} with image "
+            f"{tuple(batch.image.shape[1:])}: {reason}"
+        ) from error
+    expected = expected_shape(task, batch)
+    if tuple(output.shape) != expected:
+        raise InputError(
+            f"model: expected output of shape {expected} for images {tuple(batch.image.shape)} "
+            f"({task.kind}, {len(task.classes)} classes), got {tuple(output.shape)}"
+        )
+    if not output.isfinite().any():
+        raise InputError(
+            f"model: expected finite outputs, got only NaN or infinity "
+            f"for case {batch.case_ids[0]!r}"
+        )
+
+
+def expected_shape(task: Task, batch: Batch) -> tuple[int, ...]:
+    """Shape that a model's output must have for `batch`."""
+    if task.kind in ("classification", "multilabel", "regression"):
+        return (len(batch), len(task.classes))
+    if task.kind == "segmentation":
+        return (len(batch), len(task.classes), *batch.target.shape[1:])
+    return tuple(batch.target.shape)

@@ -1,0 +1,87 @@
+"""Finished cells on disk: one parquet file each, its failures and seconds in its footer."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robustbench_med.engine.cells import Cell
+from robustbench_med.engine.evaluate import Failure
+from robustbench_med.errors import IntegrityError
+from robustbench_med.probes import Record
+from robustbench_med.runfolder import FAILURES, RECORDS, write_table
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a cell gave."""
+
+    records: tuple[Record, ...]
+    failures: tuple[Failure, ...]
+    seconds: float
+
+
+def is_stored(folder: Path, cell: Cell) -> bool:
+    """Whether the cell's file is there; files are renamed into place, so it is whole."""
+    return _path(folder, cell).is_file()
+
+
+def save(folder: Path, cell: Cell, outcome: Outcome) -> None:
+    """Write one cell's file."""
+    footer = {
+        "failures": json.dumps([asdict(failure) for failure in outcome.failures]),
+        "seconds": repr(outcome.seconds),
+    }
+    table = _table(RECORDS, [astuple(record) for record in outcome.records])
+    write_table(_path(folder, cell), table.replace_schema_metadata(footer))
+
+
+def merge(folder: Path, cells: Sequence[Cell]) -> tuple[pa.Table, pa.Table, dict[str, float]]:
+    """Join the cells' records and failures, in the cells' order, and seconds by probe.
+
+    Raises:
+        IntegrityError: If a cell's file is not what was written.
+    """
+    records, failures, seconds = [], [], dict.fromkeys((c.probe.name for c in cells), 0.0)
+    for cell in cells:
+        table = _read(_path(folder, cell))
+        footer = table.schema.metadata or {}
+        records.append(table.replace_schema_metadata(None))
+        failures += [Failure(**row) for row in json.loads(footer[b"failures"])]
+        seconds[cell.probe.name] += float(footer[b"seconds"])
+    joined = pa.concat_tables(records) if records else RECORDS.empty_table()
+    return joined, _table(FAILURES, [astuple(failure) for failure in failures]), seconds
+
+
+def prune(folder: Path, cells: Iterable[Cell]) -> None:
+    """Delete the files of cells that the plan no longer asks for."""
+    wanted = {_path(folder, cell) for cell in cells}
+    for path in folder.glob("*.parquet"):
+        if path not in wanted:
+            path.unlink()
+    for path in folder.glob(".*.partial"):
+        path.unlink()
+
+
+def _path(folder: Path, cell: Cell) -> Path:
+    return folder / f"{cell.digest}.parquet"
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise IntegrityError(f"{path}: a finished cell cannot be read; delete it and run again: "
+                             f"{str(error).splitlines()[0]}") from error  # fmt: skip
+    if table.schema.remove_metadata() != RECORDS:
+        raise IntegrityError(f"{path}: not a cell's table; delete it and run again")
+    return table
+
+
+def _table(schema: pa.Schema, rows: list[tuple[object, ...]]) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
+    arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)

@@ -1,0 +1,199 @@
+"""A plan: one TOML file that says what is tested, how, and with which seed."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from robustbench_med.errors import InputError, raise_together
+from robustbench_med.plan_fields import Fields, expand
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component that a plan names, and its settings.
+
+    Attributes:
+        use: Name of a listed component, or `module:object`.
+        name: What records call it.
+        settings: All other keys.
+    """
+
+    use: str
+    name: str
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One `[[attack]]`, `[[shift]]` or `[[certificate]]`: a component at several levels.
+
+    Attributes:
+        component: What is asked.
+        levels: Ball tables with one eps each, or severities.
+        cases: How many cases, drawn by the hash of their ids; None for all.
+    """
+
+    component: Component
+    levels: tuple[Any, ...]
+    cases: int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A validated plan.
+
+    Attributes:
+        name: Of the run; names its folder.
+        folder: The plan's own folder: relative paths start here.
+        raw: The TOML as written, before environment variables.
+        seed: Of every random stream.
+        device: "auto", "cpu" or "cuda".
+        cohort: Component table of kind cohorts.
+        model: As `load_model` takes it.
+        metrics: Components of kind metrics; a label may be a class name.
+        subgroups: Attribute columns, each alone or crossed.
+        attacks: In the plan's order; likewise `shifts` and `certificates`.
+        train: The `[train]` table; None if the plan only tests.
+        policy: Path of the policy that the report shows; None without one.
+        batch_size: Cases at a time.
+        failure_limit: Share of failed answers from which the run as a whole has failed.
+    """
+
+    name: str
+    folder: Path
+    raw: Settings = field(repr=False)
+    seed: int
+    device: str
+    cohort: Component
+    model: Settings
+    metrics: tuple[Component, ...]
+    subgroups: tuple[tuple[str, ...], ...]
+    attacks: tuple[Asked, ...]
+    shifts: tuple[Asked, ...]
+    certificates: tuple[Asked, ...]
+    train: Settings | None
+    policy: Path | None
+    batch_size: int
+    failure_limit: float
+
+    @property
+    def digest(self) -> str:
+        """Hash of the plan as written, whatever the order and layout of its keys."""
+        return hashlib.sha256(json.dumps(self.raw, sort_keys=True, default=str).encode()
+        ).hexdigest()  # fmt: skip
+
+
+def load_plan(path: str | Path) -> Plan:
+    """Read and validate a plan.
+
+    Raises:
+        InputError: Naming every mistake, a line each: unknown keys and components, wrong
+            types, values out of range, environment variables that are not set.
+    """
+    path = Path(path)
+    return parse_plan(read_toml(path), path)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; `InputError` names the file where that fails."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as TOML: {error}") from error
+
+
+def parse_plan(raw: Mapping[str, Any], path: Path) -> Plan:
+    """Validate a plan that was read from `path`."""
+    problems: list[str] = []
+    content = expand(raw, path.name, problems)
+    fields = Fields(content, path.name, problems)
+    folder = path.resolve().parent
+    policy = fields.text("policy", None)
+    plan = Plan(
+        name=fields.name("name"),
+        folder=folder,
+        raw=raw,
+        seed=fields.integer("seed", 0, least=0),
+        device=fields.choice("device", ("auto", "cpu", "cuda")),
+        cohort=_cohort(fields.table("cohort"), folder),
+        model=_model(fields.table("model")),
+        metrics=tuple(_metric(entry) for entry in fields.tables("metrics")),
+        subgroups=fields.columns("subgroups"),
+        attacks=tuple(_asked(entry, "attacks") for entry in fields.tables("attack")),
+        shifts=tuple(_asked(entry, "shifts") for entry in fields.tables("shift")),
+        certificates=tuple(_asked(entry, "certifiers") for entry in fields.tables("certificate")),
+        train=_train(fields),
+        policy=folder / policy if policy else None,
+        batch_size=fields.integer("batch_size", 16, least=1),
+        failure_limit=fields.share("failure_limit", 0.05),
+    )
+    fields.refuse_rest()
+    _check_policy(plan, path.name, problems)
+    raise_together(problems)
+    return plan
+
+
+def _cohort(fields: Fields, folder: Path) -> Component:
+    use = fields.text("use")
+    settings = fields.rest()
+    if isinstance(settings.get("folder"), str):
+        settings["folder"] = str(folder / settings["folder"])
+    fields.check_component("cohorts", use, settings, build_it=False)
+    return Component(use, use, settings)
+
+
+def _model(fields: Fields) -> Settings:
+    use = fields.text("use")
+    settings = fields.rest()
+    listed = {k: v for k, v in settings.items() if k not in ("weights", "classes", "size")}
+    if ":" not in use and not use.endswith(".onnx"):
+        fields.check_component("networks", use, listed, build_it=False)
+    return {"use": use, **settings}
+
+
+def _metric(fields: Fields) -> Component:
+    use = fields.text("use")
+    name = fields.text("name", None)
+    settings = fields.rest()
+    label = settings.get("label")
+    fields.check_component("metrics", use, settings | ({"label": 1} if label is not None else {}))
+    return Component(use, name or (use if label is None else f"{use}_{label}"), settings)
+
+
+def _asked(fields: Fields, kind: str) -> Asked:
+    use = fields.text("use")
+    name = fields.text("name", None) or use.rsplit(":", maxsplit=1)[-1]
+    levels = fields.severities("severities") if kind == "shifts" else fields.balls("ball")
+    count = fields.integer("cases", None, least=1)
+    settings = fields.rest()
+    fields.check_component(kind, use, settings)
+    return Asked(Component(use, name, settings), levels, count)
+
+
+def _train(fields: Fields) -> Settings | None:
+    if not fields.has("train"):
+        return None
+    from robustbench_med.training.settings import TrainSettings
+
+    table = fields.table("train")
+    settings = table.rest()
+    table.attempt(lambda: TrainSettings(**settings), TrainSettings, settings)
+    return settings
+
+
+def _check_policy(plan: Plan, where: str, problems: list[str]) -> None:
+    if plan.policy is not None:
+        from robustbench_med.reports.policy import load_policy
+
+        try:
+            load_policy(plan.policy)
+        except InputError as error:
+            problems += [f"{where}: policy: {line}" for line in str(error).splitlines()]

@@ -1,0 +1,107 @@
+"""From a plan's words to what the engine asks: cohort, metrics, probes and their cases."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from robustbench_med.cases import CaseSummary, Cohort, Task
+from robustbench_med.components import build, suggest
+from robustbench_med.engine.cells import Inquiry, pick
+from robustbench_med.engine.evaluate import check_names
+from robustbench_med.errors import InputError, raise_together
+from robustbench_med.plan import Asked, Component, Plan
+from robustbench_med.probes import Metric, Probe, attacked, certified, clean, shifted
+from robustbench_med.threat import Ball
+
+SCORED_BY_CLASS = ("classification", "multilabel", "segmentation")
+
+
+def build_cohort(plan: Plan, split: str | None = None) -> Cohort:
+    """Build the plan's cohort; `split` takes the place of the one that the plan tests."""
+    settings = dict(plan.cohort.settings)
+    if split is not None:
+        settings["split"] = split
+    cohort = build("cohorts", plan.cohort.use, **settings)
+    if not isinstance(cohort, Cohort):
+        raise InputError(f"cohorts: {plan.cohort.use}: expected a Cohort, got {type(cohort)}")
+    return cohort
+
+
+def build_metrics(plan: Plan, task: Task) -> dict[str, Metric]:
+    """Build the plan's metrics by name, and `correct` wherever classes are scored.
+
+    `correct` is always there, because a proof can be held against an attack only by it.
+    """
+    metrics: dict[str, Metric] = {}
+    for component in plan.metrics:
+        if component.name in metrics:
+            raise InputError(f"metrics: {component.name!r} is there twice; give one a name")
+        settings = _with_label_index(component, task)
+        metrics[component.name] = build("metrics", component.use, **settings)
+    if task.kind in SCORED_BY_CLASS and "correct" not in metrics:
+        metrics["correct"] = build("metrics", "correct")
+    if not metrics:
+        raise InputError(f"metrics: a {task.kind} task needs at least one, e.g. nmse")
+    return metrics
+
+
+def _with_label_index(component: Component, task: Task) -> Mapping[str, Any]:
+    label = component.settings.get("label")
+    if label is None:
+        return component.settings
+    if isinstance(label, str):
+        if label not in task.classes:
+            hint = suggest(label, task.classes)
+            raise InputError(f"metrics: {component.use}: no class {label!r}; {hint}")
+        return {**component.settings, "label": task.classes.index(label)}
+    if not 0 <= label < len(task.classes):
+        raise InputError(
+            f"metrics: {component.use}: label must be 0 to {len(task.classes) - 1}, got {label}"
+        )
+    return component.settings
+
+
+def build_inquiries(
+    plan: Plan, cohort: Cohort, summaries: Sequence[CaseSummary]
+) -> tuple[tuple[Inquiry, ...], dict[str, Metric]]:
+    """Build every probe of the plan with the cases it is asked about, and the metrics used."""
+    metrics = build_metrics(plan, cohort.task)
+    found = [(clean(metrics), None)]
+    for kind, entries in (
+        ("attacks", plan.attacks),
+        ("shifts", plan.shifts),
+        ("certifiers", plan.certificates),
+    ):
+        for asked in entries:
+            found += [(probe, asked.cases) for probe in _probes(kind, asked, cohort, metrics)]
+    check_names([probe for probe, _ in found])
+    inquiries = (Inquiry(p, pick(summaries, count, plan.seed)) for p, count in found)
+    return tuple(inquiries), metrics
+
+
+def _probes(
+    kind: Any,  # noqa: ANN401
+    asked: Asked,
+    cohort: Cohort,
+    metrics: Mapping[str, Metric],
+) -> list[Probe]:
+    name = asked.component.name
+    thing = build(kind, asked.component.use, **asked.component.settings)
+    if kind == "shifts":
+        return [shifted(name, thing, severity, metrics) for severity in asked.levels]
+    balls = [Ball(**{"bounds": cohort.bounds, **table}) for table in asked.levels]
+    if kind == "attacks":
+        return [attacked(name, thing, ball, metrics) for ball in balls]
+    return [certified(name, thing, ball) for ball in balls]
+
+
+def check_subgroups(plan: Plan, summaries: Sequence[CaseSummary]) -> None:
+    """Raise `InputError` for each subgroup column that no case has."""
+    known = sorted({name for summary in summaries for name in summary.attributes})
+    columns = dict.fromkeys(column for group in plan.subgroups for column in group)
+    raise_together(
+        [
+            f"subgroups: the cohort has no attribute {column!r}; {suggest(column, known)}"
+            for column in columns
+            if column not in known
+        ]
+    )

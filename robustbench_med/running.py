@@ -1,0 +1,167 @@
+"""Carry out a plan: cohort, model, cells, estimates, reports, all into one run folder."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robustbench_med.cases import CaseSummary, Cohort
+from robustbench_med.engine.agreement import check_agreement
+from robustbench_med.engine.cells import Cell, Inquiry, cells
+from robustbench_med.engine.local import OnProgress, Progress, compute
+from robustbench_med.engine.store import is_stored, merge, prune
+from robustbench_med.errors import IncompleteError, InputError, IntegrityError
+from robustbench_med.manifest import begin_manifest, now, with_end
+from robustbench_med.model import Model
+from robustbench_med.models import load_model, model_digest
+from robustbench_med.plan import Plan
+from robustbench_med.probes import Metric
+from robustbench_med.questions import build_cohort, build_inquiries, check_subgroups
+from robustbench_med.runfolder import Run, write_json, write_table
+from robustbench_med.survey import case_table, survey
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a plan names, built and checked, before anything is computed."""
+
+    plan: Plan
+    cohort: Cohort
+    model: Model
+    summaries: Sequence[CaseSummary]
+    inquiries: Sequence[Inquiry]
+    metrics: dict[str, Metric]
+    cells: Sequence[Cell]
+    model_digest: str
+
+
+def prepare(plan: Plan) -> Prepared:
+    """Build and check everything that `plan` names.
+
+    Raises:
+        InputError: If data, model and plan do not fit together.
+    """
+    cohort = build_cohort(plan)
+    summaries = survey(cohort)
+    check_subgroups(plan, summaries)
+    inquiries, metrics = build_inquiries(plan, cohort, summaries)
+    model = load_model(plan.model, cohort=cohort, device=plan.device, folder=plan.folder)
+    check_agreement(model, cohort)
+    digest = model_digest(model)
+    todo = tuple(cells(inquiries, summaries, model=digest, seed=plan.seed))
+    return Prepared(plan, cohort, model, summaries, inquiries, metrics, todo, digest)
+
+
+def run_plan(
+    plan: Plan, folder: str | Path, *, on_progress: OnProgress | None = None
+) -> Run:
+    """Carry out `plan` in the run folder `folder`, continuing what is there already.
+
+    Args:
+        plan: From `load_plan`.
+        folder: Made if it is not there.
+        on_progress: Called after each batch.
+
+    Returns:
+        The finished run, with its estimates and reports.
+
+    Raises:
+        InputError: If the input is wrong, or the folder belongs to another plan.
+        IntegrityError: If a proof and an attack contradict each other.
+        IncompleteError: If it was interrupted, or more answers failed than the plan allows.
+    """
+    run = Run(Path(folder))
+    _refuse_another(run, plan)
+    prepared = prepare(plan)
+    known = sum(is_stored(run.cells_folder, cell) for cell in prepared.cells)
+    manifest = begin_manifest(prepared, run, known)
+    write_json(run.manifest_path, manifest)
+    split = str(plan.cohort.settings.get("split", "all"))
+    write_table(run.folder / "cases.parquet", case_table(prepared.summaries, split))
+    started = time.perf_counter()
+    try:
+        _compute(prepared, run, on_progress or _silent)
+    except BaseException as error:
+        write_json(run.manifest_path, manifest | {"state": "interrupted"})
+        if isinstance(error, KeyboardInterrupt):
+            raise IncompleteError(_interrupted(prepared, run)) from None
+        raise
+    return _finish(prepared, run, manifest, time.perf_counter() - started)
+
+
+def _compute(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None]) -> None:
+    compute(
+        prepared.model,
+        prepared.cohort,
+        prepared.cells,
+        run.cells_folder,
+        seed=prepared.plan.seed,
+        batch_size=prepared.plan.batch_size,
+        on_progress=on_progress,
+    )
+
+
+def _finish(
+    prepared: Prepared, run: Run, manifest: dict[str, object], seconds: float
+) -> Run:
+    from robustbench_med.reports.writer import write_reports
+    from robustbench_med.statistics.contradiction import contradictions
+    from robustbench_med.statistics.table import estimate_run, to_arrow
+
+    records, failures, spent = merge(run.cells_folder, prepared.cells)
+    write_table(run.folder / "records.parquet", records)
+    write_table(run.folder / "failures.parquet", failures)
+    prune(run.cells_folder, prepared.cells)
+    found = contradictions(records.to_pandas(), manifest)
+    broken = failed_share(failures.to_pandas(), prepared.inquiries)
+    limit = prepared.plan.failure_limit
+    state = "contradiction" if found else "failed" if broken > limit else "complete"
+    manifest = with_end(manifest, state, failures.num_rows, spent, seconds)
+    done = Run(run.folder)
+    estimates = estimate_run(records.to_pandas(), done.cases, failures.to_pandas(), manifest)
+    write_table(run.folder / "estimates.parquet", to_arrow(estimates))
+    write_json(run.manifest_path, manifest)
+    write_reports(done)
+    if found:
+        raise IntegrityError("\n".join(found))
+    if state == "failed":
+        raise IncompleteError(
+            f"run {run.folder}: {broken:.1%} of all answers failed, over the limit of {limit:.1%}; "
+            f"see {run.folder / 'failures.parquet'} and report.html"
+        )
+    return done
+
+
+def failed_share(failures: "pd.DataFrame", inquiries: Sequence[Inquiry]) -> float:
+    """Share of failed answers among all; what a component does not support is no failure."""
+    asked = sum(len(inquiry.indices) for inquiry in inquiries)
+    return float((failures["error"] != "UnsupportedError").sum()) / asked
+
+
+def _refuse_another(run: Run, plan: Plan) -> None:
+    if not run.manifest_path.is_file():
+        return
+    there = Run.open(run.folder).manifest
+    for what, old, new in (
+        ("name", there["name"], plan.name),
+        ("cohort", there["plan"]["cohort"], dict(plan.raw["cohort"])),
+    ):
+        if old != new:
+            raise InputError(f"run {run.folder}: belongs to another plan: its {what} is {old!r}, "
+                             f"this plan's is {new!r}; give another folder")  # fmt: skip
+
+
+def _interrupted(prepared: Prepared, run: Run) -> str:
+    done = sum(is_stored(run.cells_folder, cell) for cell in prepared.cells)
+    return (
+        f"interrupted at {now()}: {done} of {len(prepared.cells)} cells are stored in "
+        f"{run.folder}; the same command continues"
+    )
+
+
+def _silent(progress: Progress) -> None:
+    del progress
