@@ -1,0 +1,80 @@
+"""What every gradient attack needs: the loss, its slope in the image, and the way up."""
+
+from typing import assert_never
+
+import torch
+from torch import Tensor
+
+from robustbench_med.cases import Batch
+from robustbench_med.errors import UnsupportedError
+from robustbench_med.model import Model
+from robustbench_med.threat import Ball, Norm, per_case_norm
+
+
+def loss_gradient(model: Model, batch: Batch, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss of each case at `image`, and its gradient in its own image, from one forward pass.
+
+    Parameters collect no gradient. A case whose gradient holds NaN or an infinity gets zeros,
+    so that it stays where it is and spoils no other case.
+
+    Args:
+        model: Any model that PyTorch can differentiate.
+        batch: Targets and context; its own images are not used.
+        image: `(b, c, *s)`, where to evaluate.
+
+    Returns:
+        Loss `(b,)` and gradient `(b, c, *s)`, both detached.
+
+    Raises:
+        UnsupportedError: If the output does not depend on the image in PyTorch's graph.
+    """
+    image = image.detach().requires_grad_()
+    with torch.enable_grad():
+        loss = model.task.loss(model(image, batch.context), batch.target)
+    gradient = None
+    if loss.requires_grad:
+        (gradient,) = torch.autograd.grad(loss.sum(), image, allow_unused=True)
+    if gradient is None:
+        raise UnsupportedError(
+            f"attack: {type(model).__name__} gives no gradients of its output in the image "
+            "(an ONNX model, or a detach inside); use a black-box attack or shifts"
+        )
+    finite = gradient.flatten(start_dim=1).isfinite().all(dim=1)
+    return loss.detach(), gradient.where(per_case(finite, gradient), 0)
+
+
+@torch.no_grad()
+def case_loss(model: Model, batch: Batch, image: Tensor) -> Tensor:
+    """Loss of each case at `image`, `(b,)`, without a gradient."""
+    return model.task.loss(model(image, batch.context), batch.target)
+
+
+def on_support(gradient: Tensor, batch: Batch, ball: Ball) -> Tensor:
+    """Gradient with zeros where `ball` lets nothing change, so that no step is spent there."""
+    if ball.support is None:
+        return gradient
+    return gradient.where(batch.context[ball.support].to(gradient) != 0, 0)
+
+
+def steepest(gradient: Tensor, norm: Norm) -> Tensor:
+    """Direction of length 1 in `norm` along which the loss grows fastest, zeros where flat.
+
+    Under l1 it is a single voxel of each case: the one with the largest slope.
+    """
+    if norm == "linf":
+        return gradient.sign()
+    # Squares of slopes below 1e-19 underflow in float32, so the largest is made 1 first.
+    largest = per_case_norm(gradient, "linf")
+    scaled = gradient / largest.clamp(min=torch.finfo(gradient.dtype).tiny)
+    if norm == "l2":
+        return scaled / per_case_norm(scaled, "l2").clamp(min=0.5)
+    if norm == "l1":
+        flat = scaled.flatten(start_dim=1)
+        top = flat.abs().argmax(dim=1, keepdim=True)
+        return torch.zeros_like(flat).scatter(1, top, flat.gather(1, top).sign()).view_as(gradient)
+    assert_never(norm)
+
+
+def per_case(values: Tensor, image: Tensor) -> Tensor:
+    """Values `(b,)` as `(b, 1, *1)`, to broadcast over `image`."""
+    return values.view(-1, *[1] * (image.ndim - 1))

@@ -1,0 +1,105 @@
+"""Projected gradient ascent on the task's loss."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustbench_med.attacks.gradient import (
+    case_loss,
+    loss_gradient,
+    on_support,
+    per_case,
+    steepest,
+)
+from robustbench_med.cases import Batch
+from robustbench_med.errors import InputError, UnsupportedError
+from robustbench_med.model import Model
+from robustbench_med.streams import CaseRng
+from robustbench_med.threat import Ball, per_case_norm
+
+
+@dataclass(frozen=True)
+class Pgd:
+    """Climb the loss step by step, back into the ball after each, and keep the best image seen.
+
+    Each case gets the iterate of highest loss over all steps and restarts, which need not be
+    the last one; a case whose loss is never a number keeps its clean image. The loss comes
+    with the gradient, so this costs one forward pass a restart, for the last iterate. A
+    heuristic: that it finds nothing proves nothing.
+
+    Attributes:
+        steps: Gradient evaluations per case and restart, at least 1.
+        step_size: Length of one step, as a fraction of the radius, above 0.
+        restarts: Searches from different random starts, at least 1.
+        random_start: Whether to start anywhere in the ball instead of at the clean image.
+
+    Source: Madry et al., ICLR 2018, section 2.1, arXiv:1706.06083. Deviations: the best iterate
+    is kept instead of the last; under l2 the start is uniform in the ball.
+    """
+
+    steps: int = 40
+    step_size: float = 0.1
+    restarts: int = 1
+    random_start: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "restarts"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"pgd: {name} must be a whole number, at least 1, got {value!r}")
+        size: object = self.step_size
+        if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 < size < math.inf:
+            raise InputError(f"pgd: step_size must be above 0 and finite, got {size!r}")
+        if self.restarts > 1 and not self.random_start:
+            raise InputError("pgd: restarts from the clean image repeat one search; got "
+                             f"restarts = {self.restarts} with random_start = false")  # fmt: skip
+
+    def __call__(self, model: Model, batch: Batch, ball: Ball, rng: CaseRng) -> Tensor:
+        """See `Attack`.
+
+        Raises:
+            UnsupportedError: If the ball is l1, or the model gives no gradients.
+            InputError: If the ball needs a context entry that the batch lacks.
+        """
+        if ball.norm == "l1":
+            raise UnsupportedError("pgd: searches linf and l2 balls, got l1")
+        if ball.eps == 0:
+            return batch.image
+        best = batch.image
+        highest = torch.full((len(batch),), -torch.inf, device=best.device)
+        for _ in range(self.restarts):
+            image = self._start(batch, ball, rng)
+            for _ in range(self.steps):
+                loss, gradient = loss_gradient(model, batch, image)
+                best, highest = _better(image, loss, best, highest)
+                image = self._step(image, gradient, batch, ball)
+            best, highest = _better(image, case_loss(model, batch, image), best, highest)
+        return best
+
+    def _start(self, batch: Batch, ball: Ball, rng: CaseRng) -> Tensor:
+        image = batch.image
+        if self.random_start:
+            radius = ball.radius(image, batch.context)
+            image = image + radius * _anywhere(image, ball, rng)
+        return ball.project(image, batch.image, batch.context)
+
+    def _step(self, image: Tensor, gradient: Tensor, batch: Batch, ball: Ball) -> Tensor:
+        length = self.step_size * ball.radius(batch.image, batch.context)
+        direction = steepest(on_support(gradient, batch, ball), ball.norm)
+        return ball.project(image + length * direction, batch.image, batch.context)
+
+
+def _anywhere(image: Tensor, ball: Ball, rng: CaseRng) -> Tensor:
+    """Uniform in the unit ball around 0, `(b, c, *s)`."""
+    if ball.norm == "linf":
+        return rng.uniform_like(image)
+    direction = rng.normal_like(image)
+    share = rng.uniform().to(image) ** (1 / image[0].numel())
+    return direction * per_case(share, image) / per_case_norm(direction, "l2")
+
+
+def _better(image: Tensor, loss: Tensor, best: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
+    higher = loss > highest
+    return image.where(per_case(higher, image), best), loss.where(higher, highest)
