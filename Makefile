@@ -1,0 +1,66 @@
+# make demo · make test · make check · make bench · make wheelhouse · make clean
+#
+# Needs Python 3.11 or newer, make and a C compiler. WHEELHOUSE=folder installs offline, from
+# what `make wheelhouse` gathered on a machine with a network.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+CODE := robustbench_med attacks certify reports
+UV_VERSION := 0.13.9
+NO_DEPS := torchattacks==3.5.1 auto-LiRPA==0.3
+EXTRAS := demo,onnx,dev
+empty :=
+comma := ,
+LINKS := $(subst $(empty) ,$(comma),$(strip $(PIP_FIND_LINKS)))
+
+ifdef WHEELHOUSE
+PIP_FROM := --no-index --find-links $(WHEELHOUSE)
+UV_FROM := --no-index --find-links $(WHEELHOUSE)
+else
+PIP_FROM :=
+UV_FROM := $(if $(LINKS),--find-links $(LINKS))
+endif
+
+.PHONY: install demo test check check-all bench wheelhouse clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt overrides.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FROM) uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(UV_FROM) --compile-bytecode \
+		--overrides overrides.txt --constraints constraints.txt \
+		-e ".[$(EXTRAS)]" $(NO_DEPS)
+	touch $(INSTALLED)
+
+demo: $(INSTALLED)
+	$(BIN)/rbmed demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -q
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+check-all: check
+	$(BIN)/python -m pytest -q -m "not gpu"
+
+bench: $(INSTALLED)
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+# Exactly what is installed, as wheels, with what builds this package itself.
+wheelhouse: $(INSTALLED)
+	mkdir -p wheelhouse
+	$(BIN)/uv pip freeze --quiet --python $(BIN)/python --exclude-editable > wheelhouse/requirements.txt
+	$(BIN)/python -m pip download --quiet --no-deps --dest wheelhouse \
+		-r wheelhouse/requirements.txt "setuptools>=77" wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir wheelhouse .
+
+clean:
+	rm -rf $(VENV) build dist wheelhouse .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""One subcommand of `rbmed` per file: calls the library, prints, returns an exit code."""

@@ -1,0 +1,56 @@
+"""`rbmed run PLAN`: carry out a plan, or continue it."""
+
+import argparse
+import json
+from pathlib import Path
+
+from robustbench_med.commands.progress import progress_line
+from robustbench_med.plan import load_plan
+from robustbench_med.running import run_plan
+from robustbench_med.runfolder import Run
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run the plan, then say what is where and how it went overall."""
+    plan = load_plan(options.plan)
+    folder: Path = options.out or Path("runs") / plan.name
+    run = run_plan(plan, folder, on_progress=progress_line(quiet=options.quiet))
+    print(json.dumps(outcome(run)) if options.json else overview(run))
+    return 0
+
+
+def outcome(run: Run) -> dict[str, object]:
+    """What a machine wants to know of a finished run."""
+    rows = run.estimates[run.estimates["group"] == "all"]
+    kept = ["probe", "metric", "value", "low", "high", "patients", "undefined", "failed", "status"]
+    return {
+        "run": str(run.folder),
+        "state": run.manifest["state"],
+        "failures": run.manifest["failures"],
+        "report": str(run.folder / "report.html"),
+        "estimates": json.loads(rows[kept].to_json(orient="records")),
+    }
+
+
+def overview(run: Run) -> str:
+    """Overall figures in at most 80 columns, and where the report is."""
+    rows = run.estimates[run.estimates["group"] == "all"]
+    cohort = run.manifest["cohort"]
+    lines = [
+        f"{run.manifest['name']}: {cohort['cases']} cases of {cohort['patients']} patients, "
+        f"{run.manifest['failures']} failures",
+        f"{'probe':<30.30} {'metric':<18.18} {'estimate [95% interval], patients':<30}",
+    ]
+    lines += [
+        f"{row.probe:<30.30} {row.metric:<18.18} {figure(row.value, row.low, row.high)}, "
+        f"n={row.patients}"
+        for row in rows.itertuples()
+    ]
+    return "\n".join([*lines, f"report: {run.folder / 'report.html'}"])
+
+
+def figure(value: float, low: float, high: float) -> str:
+    """One estimate with its interval; dashes where there is none."""
+    if value != value:  # noqa: PLR0124  NaN
+        return "not shown"
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]" if low == low else f"{value:.3f} [no interval]"  # noqa: PLR0124

@@ -1,0 +1,1 @@
+"""The demonstration: real images that a package ships, virtual patients, two plans, a policy."""
