@@ -1,0 +1,85 @@
+"""From cases to patients: what each patient adds to a ratio of sums."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustbench_med.statistics.bootstrap import Floats
+from robustbench_med.statistics.scores import Counts, Flags, Scores
+
+Ids = NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class PatientSums:
+    """What `p` patients add to the numerator and denominator of `q` estimates.
+
+    An estimate is the sum of the one over the sum of the other. Where the denominator is 0
+    the patient has no defined value.
+
+    Attributes:
+        numerator: `(p, q)`.
+        denominator: `(p, q)`.
+    """
+
+    numerator: Floats
+    denominator: Floats
+
+
+def patient_sums(scores: Scores, patient_ids: Ids, chosen: Flags) -> PatientSums:
+    """Aggregate the chosen cases by patient, as the metric's `patient` says.
+
+    "mean": the sum over cases and their number, so that the estimate is the mean over cases.
+    "sum": the patient's sum over the chosen cases the probe was put to, counted once; undefined
+    if any of them is, because part of a sum is not the sum. "dice": twice the shared voxels over
+    predicted plus true voxels, summed over those cases before dividing, counted once.
+
+    Args:
+        scores: Of one metric, `(c, q)`.
+        patient_ids: `(c,)`, equal ids side by side.
+        chosen: `(c,)`, cases of the group; at least one.
+    """
+    ids = patient_ids[chosen]
+    starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
+    asked = scores.asked[chosen]
+    if scores.patient == "dice" and scores.parts is not None:
+        return _dice(scores.parts[:, chosen], asked, starts)
+    if scores.patient == "sum":
+        return _once(*_totals(scores.values[chosen], asked, starts))
+    values = scores.values[chosen]
+    defined = ~np.isnan(values)
+    return PatientSums(_add(np.where(defined, values, 0.0), starts), _add(defined, starts))
+
+
+def beside(parts: Sequence[PatientSums]) -> PatientSums:
+    """Put the columns of several metrics side by side; the patients are the same."""
+    return PatientSums(
+        np.concatenate([part.numerator for part in parts], axis=1),
+        np.concatenate([part.denominator for part in parts], axis=1),
+    )
+
+
+def _dice(parts: Floats, asked: Flags, starts: Counts) -> PatientSums:
+    totals = [_totals(part, asked, starts) for part in parts]
+    (shared, whole), (predicted, _), (true, _) = totals
+    size = predicted + true
+    dice = np.divide(2 * shared, size, out=np.zeros_like(size), where=size > 0)
+    return _once(dice, whole & (size > 0))
+
+
+def _totals(values: Floats, asked: Flags, starts: Counts) -> tuple[Floats, Flags]:
+    missing = np.isnan(values)
+    totals = _add(np.where(missing, 0.0, values), starts)
+    whole = (_add(asked, starts) > 0) & (_add(asked & missing, starts) == 0)
+    return totals, whole
+
+
+def _once(values: Floats, defined: Flags) -> PatientSums:
+    return PatientSums(np.where(defined, values, 0.0), defined.astype(np.float64))
+
+
+def _add(values: NDArray[np.generic], starts: Counts) -> Floats:
+    with np.errstate(invalid="ignore"):
+        return np.add.reduceat(values.astype(np.float64), starts, axis=0)
