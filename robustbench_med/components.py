@@ -93,12 +93,16 @@ def describe(thing: object) -> object:
     if thing is None or isinstance(thing, (str, int, float, bool)):
         return thing
     if isinstance(thing, Mapping):
-        return {str(key): describe(value) for key, value in thing.items()}
+        return _described(thing)
     if isinstance(thing, (tuple, list)):
         return [describe(value) for value in thing]
+    return _describe_component(thing)
+
+
+def _describe_component(thing: object) -> object:
     if isinstance(thing, partial):
-        return {"partial": describe(thing.func), "args": describe(thing.args),
-                **_described(thing.keywords)}  # fmt: skip
+        parts = {"partial": thing.func, "positional": thing.args, "named": thing.keywords}
+        return _described(parts)
     if inspect.isroutine(thing) or isinstance(thing, type):
         return _qualified(thing)
     return {"type": _qualified(type(thing)), **_described(_settings(thing))}
@@ -116,7 +120,7 @@ def modules_of(description: object) -> set[str]:
 
 
 def _described(settings: Mapping[str, object]) -> dict[str, object]:
-    return {name: describe(value) for name, value in settings.items()}
+    return {str(name): describe(value) for name, value in settings.items()}
 
 
 def _settings(thing: object) -> Mapping[str, object]:
@@ -132,4 +136,3 @@ def _settings(thing: object) -> Mapping[str, object]:
 
 def _qualified(thing: Any) -> str:  # noqa: ANN401
     return f"python:{thing.__module__}:{thing.__qualname__}"
-

@@ -64,8 +64,8 @@ class TorchModel:
         """See `Model`."""
         if self._takes_context:
             output: Tensor = self.network(image, context=context or {})
-            return output
-        output = self.network(image)
+        else:
+            output = self.network(image)
         return output
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from robustbench_med.components import Kind
 from robustbench_med.errors import InputError, raise_together
 from robustbench_med.plan_fields import Fields, expand
 
@@ -168,7 +169,7 @@ def _metric(fields: Fields) -> Component:
     return Component(use, name or (use if label is None else f"{use}_{label}"), settings)
 
 
-def _asked(fields: Fields, kind: str) -> Asked:
+def _asked(fields: Fields, kind: Kind) -> Asked:
     use = fields.text("use")
     name = fields.text("name", None) or use.rsplit(":", maxsplit=1)[-1]
     levels = fields.severities("severities") if kind == "shifts" else fields.balls("ball")
@@ -185,7 +186,7 @@ def _train(fields: Fields) -> Settings | None:
 
     table = fields.table("train")
     settings = table.rest()
-    table.attempt(lambda: TrainSettings(**settings), TrainSettings, settings)
+    table.attempt(TrainSettings, settings)
     return settings
 
 

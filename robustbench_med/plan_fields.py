@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from robustbench_med.components import build, check_settings, suggest
+from robustbench_med.components import Kind, build, check_settings, suggest
 from robustbench_med.errors import RobustbenchMedError
 from robustbench_med.threat import Ball
 
@@ -23,12 +23,12 @@ def expand(content: Any, where: str, problems: list[str]) -> Any:  # noqa: ANN40
         return [expand(value, where, problems) for value in content]
     if not isinstance(content, str):
         return content
-    for name in VARIABLE.findall(content):
-        if name not in os.environ:
-            problems.append(
-                f"{where}: environment variable {name} is not set; "
-                f"set it to what stands for it in {content!r}"
-            )
+    problems += [
+        f"{where}: environment variable {name} is not set; "
+        f"set it to what stands for it in {content!r}"
+        for name in VARIABLE.findall(content)
+        if name not in os.environ
+    ]
     return VARIABLE.sub(lambda found: os.environ.get(found[1], found[0]), content)
 
 
@@ -139,7 +139,7 @@ class Fields:
         found = []
         for value in eps if isinstance(eps, list) else [eps]:
             one = content | {"eps": value}
-            fields.attempt(lambda one=one: Ball(**one), Ball, one)
+            fields.attempt(Ball, one)
             found.append(one)
         return tuple(found)
 
@@ -154,7 +154,7 @@ class Fields:
             self.tell(f"unknown key {key!r}; {suggest(key, self.known)}")
 
     def check_component(
-        self, kind: Any, use: str, settings: Mapping[str, Any], *, build_it: bool = True
+        self, kind: Kind, use: str, settings: Mapping[str, Any], *, build_it: bool = True
     ) -> None:
         """Tell what a component's name or settings have wrong, building it unless costly."""
         if use:
@@ -165,10 +165,8 @@ class Fields:
             except RobustbenchMedError as error:
                 self.problems += [f"{self.where}: {line}" for line in str(error).splitlines()]
 
-    def attempt(
-        self, make: Callable[[], object], what: Callable[..., object], given: Mapping[str, Any]
-    ) -> None:
-        """Tell unknown or missing keys of `what`, else what `make` raises."""
+    def attempt(self, what: Callable[..., object], given: Mapping[str, Any]) -> None:
+        """Tell unknown or missing keys of `what`, else what calling it with them raises."""
         taken = inspect.signature(what).parameters
         unknown = [key for key in given if key not in taken]
         for key in unknown:
@@ -178,7 +176,7 @@ class Fields:
             self.tell(f"{key} is missing")
         if not unknown and not required:
             try:
-                make()
+                what(**given)
             except (RobustbenchMedError, TypeError) as error:
                 self.problems += [f"{self.where}: {line}" for line in str(error).splitlines()]
 
@@ -188,5 +186,6 @@ class Fields:
 
 
 def _is_level(value: object) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value >= 0  # type: ignore[arg-type]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value) and value >= 0

@@ -65,7 +65,7 @@ def build_inquiries(
 ) -> tuple[tuple[Inquiry, ...], dict[str, Metric]]:
     """Build every probe of the plan with the cases it is asked about, and the metrics used."""
     metrics = build_metrics(plan, cohort.task)
-    found = [(clean(metrics), None)]
+    found: list[tuple[Probe, int | None]] = [(clean(metrics), None)]
     for kind, entries in (
         ("attacks", plan.attacks),
         ("shifts", plan.shifts),

@@ -1,12 +1,12 @@
 """The run folder: its paths, its tables' columns, and how each file is written whole.
 
-    manifest.json       resolved plan, digests, versions, hardware, timings, state
-    cases.parquet       one row per case: ids, split, attributes
-    records/*.parquet   one file per cell: a probe on a shard of cases
-    records.parquet     all cells, once the run is complete
-    failures.parquet    cases that a probe could not score, and why
-    certificates/       one file per certificate
-    estimates.parquet   what the reports print
+manifest.json       resolved plan, digests, versions, hardware, timings, state
+cases.parquet       one row per case: ids, split, attributes
+records/*.parquet   one file per cell: a probe on a shard of cases
+records.parquet     all cells, once the run is complete
+failures.parquet    cases that a probe could not score, and why
+certificates/       one file per certificate
+estimates.parquet   what the reports print
 """
 
 import json
@@ -120,9 +120,10 @@ class Run:
             state = self.manifest.get("state", "unknown")
             raise InputError(f"{path}: not there; the run is {state}: run its plan again")
         try:
-            return pq.read_table(path).to_pandas()
+            table: pd.DataFrame = pq.read_table(path).to_pandas()
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: not a readable parquet file: {error}") from error
+        return table
 
 
 def write_table(path: Path, table: pa.Table) -> None:

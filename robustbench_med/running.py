@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from robustbench_med.cases import CaseSummary, Cohort
 from robustbench_med.engine.agreement import check_agreement
 from robustbench_med.engine.cells import Cell, Inquiry, cells
-from robustbench_med.engine.local import OnProgress, Progress, compute
+from robustbench_med.engine.local import Effort, OnProgress, Progress, compute
 from robustbench_med.engine.store import is_stored, merge, prune
 from robustbench_med.errors import IncompleteError, InputError, IntegrityError
 from robustbench_med.manifest import begin_manifest, now, with_end
@@ -56,9 +56,7 @@ def prepare(plan: Plan) -> Prepared:
     return Prepared(plan, cohort, model, summaries, inquiries, metrics, todo, digest)
 
 
-def run_plan(
-    plan: Plan, folder: str | Path, *, on_progress: OnProgress | None = None
-) -> Run:
+def run_plan(plan: Plan, folder: str | Path, *, on_progress: OnProgress | None = None) -> Run:
     """Carry out `plan` in the run folder `folder`, continuing what is there already.
 
     Args:
@@ -99,15 +97,12 @@ def _compute(prepared: Prepared, run: Run, on_progress: Callable[[Progress], Non
         prepared.cohort,
         prepared.cells,
         run.cells_folder,
-        seed=prepared.plan.seed,
-        batch_size=prepared.plan.batch_size,
-        on_progress=on_progress,
+        Effort(prepared.plan.seed, prepared.plan.batch_size),
+        on_progress,
     )
 
 
-def _finish(
-    prepared: Prepared, run: Run, manifest: dict[str, object], seconds: float
-) -> Run:
+def _finish(prepared: Prepared, run: Run, manifest: dict[str, object], seconds: float) -> Run:
     from robustbench_med.reports.writer import write_reports
     from robustbench_med.statistics.contradiction import contradictions
     from robustbench_med.statistics.table import estimate_run, to_arrow

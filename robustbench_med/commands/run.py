@@ -6,8 +6,8 @@ from pathlib import Path
 
 from robustbench_med.commands.progress import progress_line
 from robustbench_med.plan import load_plan
-from robustbench_med.running import run_plan
 from robustbench_med.runfolder import Run
+from robustbench_med.running import run_plan
 
 
 def main(options: argparse.Namespace) -> int:
@@ -37,14 +37,14 @@ def overview(run: Run) -> str:
     rows = run.estimates[run.estimates["group"] == "all"]
     cohort = run.manifest["cohort"]
     lines = [
-        f"{run.manifest['name']}: {cohort['cases']} cases of {cohort['patients']} patients, "
-        f"{run.manifest['failures']} failures",
+        f"{run.manifest['name']}: {cohort['cases']} cases, {cohort['patients']} patients",
+        f"{run.manifest['failures']} answers failed",
         f"{'probe':<30.30} {'metric':<18.18} {'estimate [95% interval], patients':<30}",
     ]
     lines += [
-        f"{row.probe:<30.30} {row.metric:<18.18} {figure(row.value, row.low, row.high)}, "
-        f"n={row.patients}"
-        for row in rows.itertuples()
+        f"{row['probe']:<30.30} {row['metric']:<18.18} "
+        f"{figure(row['value'], row['low'], row['high'])}, n={row['patients']}"
+        for row in rows.to_dict("records")
     ]
     return "\n".join([*lines, f"report: {run.folder / 'report.html'}"])
 

@@ -117,8 +117,9 @@ def _write_patient(
         names = [f"images/{case_id}.png", f"images/{case_id}-tissue.png"]
         for name, pixels in zip(names, (image, mask), strict=True):
             Image.fromarray(pixels).save(folder / name)
-        rows.append([case_id, patient.patient_id, *names, level, patient.split, patient.sex,
-                     "" if patient.age_years is None else patient.age_years, patient.site])  # fmt: skip
+        age = "" if patient.age_years is None else patient.age_years
+        who = [level, patient.split, patient.sex, age, patient.site]
+        rows.append([case_id, patient.patient_id, *names, *who])
     return rows
 
 

@@ -107,7 +107,7 @@ def measure(
         return _all_failed(batch, probe, error)
     except RobustbenchMedError:
         raise
-    except Exception as error:  # noqa: BLE001  components are anybody's code: record, go on
+    except Exception as error:
         if len(batch) == 1:
             return _all_failed(batch, probe, error)
         parts = [measure(model, batch[i], probe, seed) for i in range(len(batch))]
@@ -143,9 +143,7 @@ def _records(case_ids: Sequence[str], probe: Probe, values: Values) -> Iterator[
             yield Record(case_id, probe.name, probe.kind, probe.level, metric, value)
 
 
-def _all_failed(
-    batch: Batch, probe: Probe, error: Exception
-) -> tuple[list[Record], list[Failure]]:
+def _all_failed(batch: Batch, probe: Probe, error: Exception) -> tuple[list[Record], list[Failure]]:
     kind = "CaseError" if isinstance(error, CaseError) else type(error).__name__
     lines = str(error).strip().splitlines()
     message = lines[0][:500] if lines else kind

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustbench_med.cases import Cohort, batches
+from robustbench_med.engine.agreement import check_batch
 from robustbench_med.engine.cells import Cell
 from robustbench_med.engine.evaluate import Failure, device_of, measure
-from robustbench_med.engine.agreement import check_batch
 from robustbench_med.engine.store import Outcome, is_stored, save
 from robustbench_med.model import Model
 from robustbench_med.probes import Record
@@ -35,6 +35,19 @@ class Progress:
     probe: str
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How cells are computed.
+
+    Attributes:
+        seed: Of every case's random streams.
+        batch_size: Cases at a time; does not change values beyond rounding.
+    """
+
+    seed: int
+    batch_size: int
+
+
 OnProgress = Callable[[Progress], None]
 
 
@@ -43,9 +56,7 @@ def compute(
     cohort: Cohort,
     cells: Sequence[Cell],
     folder: Path,
-    *,
-    seed: int,
-    batch_size: int,
+    effort: Effort,
     on_progress: OnProgress,
 ) -> int:
     """Compute the cells that are not stored yet; return how many that were.
@@ -59,9 +70,9 @@ def compute(
         records: list[Record] = []
         failures: list[Failure] = []
         started = time.perf_counter()
-        for batch in batches(cohort.cases, cell.indices, batch_size):
+        for batch in batches(cohort.cases, cell.indices, effort.batch_size):
             check_batch(batch, cohort.task, cohort.bounds)
-            found, failed = measure(model, batch.to(device), cell.probe, seed)
+            found, failed = measure(model, batch.to(device), cell.probe, effort.seed)
             records += found
             failures += failed
             clock.tick(cell.probe.name, len(batch))
