@@ -1,0 +1,74 @@
+"""How far off a structure's volume is, with its sign."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+from torch import Tensor
+
+from robustbench_med.errors import InputError
+from robustbench_med.metrics.regions import regions, require_label
+from robustbench_med.probes import Better
+
+Unit = Literal["voxels", "ml"]
+
+
+@dataclass(frozen=True)
+class VolumeError:
+    """Predicted minus true volume of one class: positive where the model sees too much.
+
+    Sums over a patient's slices are the error of the patient's volume.
+
+    Attributes:
+        label: Index of the class to measure.
+        unit: "voxels", or "ml", which needs `context["spacing"]`: `(b, 3)`, in mm, the extent
+            of a voxel along z, y and x; for a slice z is the distance to the next one.
+    """
+
+    label: int = 1
+    unit: Unit = "voxels"
+
+    better: ClassVar[Better] = "zero"
+    patient: ClassVar[str] = "sum"
+
+    def __post_init__(self) -> None:
+        require_label("volume_error", self.label)
+        if self.unit not in get_args(Unit):
+            raise InputError(f"volume_error: unit must be voxels or ml, got {self.unit!r}")
+
+    def __call__(
+        self, output: Tensor, target: Tensor, context: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Measure each case.
+
+        Args:
+            output: `(b, k, *s)`, logits.
+            target: `(b, *s)`, class indices.
+            context: With `spacing` for ml.
+
+        Returns:
+            `(b,)`, in `unit`; NaN where a spacing is not a positive number.
+
+        Raises:
+            InputError: If the shapes are no segmentation's, have no such class, or the spacing
+                is missing or not of three axes.
+        """
+        predicted, true = regions("volume_error", output, target, self.label)
+        voxels = (predicted.sum(dim=1) - true.sum(dim=1)).double()
+        return voxels if self.unit == "voxels" else voxels * _millilitres(context or {})
+
+
+def _millilitres(context: Mapping[str, Tensor]) -> Tensor:
+    """Volume of a voxel of each case, `(b,)`."""
+    if "spacing" not in context:
+        raise InputError(
+            "volume_error: ml needs 'spacing' in the case's context, which has "
+            f"{', '.join(context) or 'nothing'}"
+        )
+    spacing = context["spacing"].double()
+    if spacing.ndim != 2 or spacing.shape[1] != 3:
+        raise InputError(
+            f"volume_error: ml needs spacing (3,) in mm per case, got {tuple(spacing.shape[1:])}"
+        )
+    legal = (spacing.isfinite() & (spacing > 0)).all(dim=1)
+    return (spacing.prod(dim=1) / 1000).where(legal, float("nan"))

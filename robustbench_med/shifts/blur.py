@@ -1,0 +1,66 @@
+"""Loss of in-plane resolution."""
+
+from dataclasses import dataclass, replace
+from math import ceil
+
+import torch
+from torch import Tensor
+
+from robustbench_med.cases import Batch
+from robustbench_med.errors import UnsupportedError
+from robustbench_med.shifts.requirements import require_strength
+from robustbench_med.streams import CaseRng
+
+
+@dataclass(frozen=True)
+class Blur:
+    """Smooth the last two axes, the plane of a slice, with a Gaussian.
+
+    Edges reflect about the outermost voxel, so a constant image stays constant. Draws no random
+    numbers, and needs no magnitudes: it is a weighted mean.
+
+    Attributes:
+        sigma_per_severity: Standard deviation at severity 1, in voxels.
+
+    Source: the Gaussian kernel cut at four standard deviations, as in scipy's
+    `gaussian_filter(mode="mirror")`.
+    """
+
+    sigma_per_severity: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_strength("blur: sigma_per_severity", self.sigma_per_severity)
+
+    def __call__(self, batch: Batch, severity: float, rng: CaseRng) -> Batch:
+        """See `Shift`.
+
+        Raises:
+            UnsupportedError: If the images have fewer than two spatial axes.
+        """
+        del rng
+        if severity == 0:
+            return batch
+        image = batch.image
+        if image.ndim < 4:
+            raise UnsupportedError(
+                f"blur: needs images with two or more spatial axes, got {tuple(image.shape[1:])}"
+            )
+        sigma = severity * self.sigma_per_severity
+        rows = gaussian_matrix(image.shape[-2], sigma).to(image)
+        columns = gaussian_matrix(image.shape[-1], sigma).to(image)
+        return replace(batch, image=rows @ image @ columns.T)
+
+
+def gaussian_matrix(size: int, sigma: float) -> Tensor:
+    """Matrix `(size, size)` that smooths an axis of that many voxels; its rows sum to 1.
+
+    One matrix product per axis handles any width of the kernel, also beyond the image.
+    """
+    reach = ceil(4 * sigma)
+    offset = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    weight = torch.exp(-0.5 * (offset / max(sigma, 1e-12)) ** 2)
+    position = torch.arange(size).unsqueeze(1) + offset.long()
+    period = max(2 * (size - 1), 1)
+    folded = (size - 1) - ((size - 1) - position.remainder(period)).abs()
+    matrix = torch.zeros(size, size, dtype=torch.float64)
+    return matrix.scatter_add(1, folded, (weight / weight.sum()).expand(size, -1))

@@ -1,0 +1,63 @@
+"""Contrast: the curve between signal and intensity, bent."""
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from robustbench_med.cases import Batch
+from robustbench_med.errors import InputError
+from robustbench_med.shifts.requirements import require_magnitudes, require_strength
+from robustbench_med.streams import CaseRng
+
+Direction = Literal["brighter", "darker", "random"]
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """Raise intensities, as shares of the case's brightest voxel, to a power.
+
+    The exponent is `exp(-strength)` where brighter and `exp(strength)` where darker, with
+    `strength = severity * log_gamma_per_severity`. Black and the brightest voxel stay, so any
+    intensity units will do.
+
+    Attributes:
+        log_gamma_per_severity: Natural logarithm of the exponent at severity 1.
+        direction: "brighter", "darker", or "random": each case drawn with equal chance.
+
+    Source: the log-gamma of TorchIO's RandomGamma (Perez-Garcia et al., CMPB 208, 2021).
+    Deviation: powers are of shares of the case's maximum, not of raw intensities.
+    """
+
+    log_gamma_per_severity: float = 0.15
+    direction: Direction = "random"
+
+    def __post_init__(self) -> None:
+        require_strength("gamma: log_gamma_per_severity", self.log_gamma_per_severity)
+        if self.direction not in get_args(Direction):
+            raise InputError(
+                f"gamma: direction must be one of {', '.join(get_args(Direction))}, "
+                f"got {self.direction!r}"
+            )
+
+    def __call__(self, batch: Batch, severity: float, rng: CaseRng) -> Batch:
+        """See `Shift`.
+
+        Raises:
+            UnsupportedError: If an image has negative intensities.
+        """
+        if severity == 0:
+            return batch
+        image = require_magnitudes("gamma", batch)
+        like = (-1, *[1] * (image.ndim - 1))
+        exponent = torch.exp(severity * self.log_gamma_per_severity * self._signs(rng))
+        peak = image.flatten(start_dim=1).amax(dim=1).view(like)
+        share = image / peak.where(peak > 0, 1)
+        return replace(batch, image=peak * share ** exponent.to(image).view(like))
+
+    def _signs(self, rng: CaseRng) -> Tensor:
+        """-1 for brighter and 1 for darker, `(b,)`."""
+        drawn = (rng.uniform() < 0.5).float() * 2 - 1
+        fixed = {"brighter": -1.0, "darker": 1.0}
+        return torch.full_like(drawn, fixed[self.direction]) if self.direction in fixed else drawn
