@@ -1,0 +1,142 @@
+"""A plan's network: built fresh for training, kept with its card once trained."""
+
+import inspect
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import robustbench_med
+from robustbench_med.cases import Cohort
+from robustbench_med.components import build, find
+from robustbench_med.errors import InputError
+from robustbench_med.training.card import Card, cohort_digest, write_card
+from robustbench_med.training.settings import TrainSettings
+from robustbench_med.training.weights import file_sha256, save_weights
+
+Entry = Mapping[str, Any]
+OWN_KEYS = ("use", "weights", "task", "bounds")
+
+
+def build_network(entry: Entry, cohort: Cohort, *, seed: int = 0) -> nn.Module:
+    """Build the network of a plan's model table, with fresh weights, ready for training.
+
+    The global random state is left as it was.
+
+    Raises:
+        InputError: If the settings do not fit the network or the cohort.
+    """
+    return build_seeded(used(entry), network_settings(entry, cohort), seed)
+
+
+def save_model(
+    weights: str | Path,
+    entry: Entry,
+    network: nn.Module,
+    cohort: Cohort,
+    settings: TrainSettings,
+    curve: Sequence[Mapping[str, float]],
+) -> Card:
+    """Write a trained network's weights (safetensors), and its card beside them.
+
+    Raises:
+        InputError: If the path does not end in .safetensors, or cannot be written.
+    """
+    path = Path(weights)
+    if path.suffix != ".safetensors":
+        raise InputError(f"weights {path}: expected a path that ends in .safetensors")
+    save_weights(path, network.state_dict())
+    card = Card(
+        network=used(entry),
+        settings=_defaults(used(entry)) | network_settings(entry, cohort),
+        task=cohort.task,
+        bounds=cohort.bounds,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        weights_sha256=file_sha256(path),
+        cohort=cohort.name,
+        cohort_digest=cohort_digest(cohort),
+        training=settings.described(),
+        curve=list(curve),
+        versions=_versions(),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    write_card(path, card)
+    return card
+
+
+def used(entry: Entry) -> str:
+    """Name that a plan's model table uses."""
+    use = entry.get("use")
+    if not isinstance(use, str) or not use:
+        raise InputError(f"model: expected use = NAME, got {use!r}")
+    return use
+
+
+def network_settings(entry: Entry, known: Cohort | Card | None) -> dict[str, Any]:
+    """Join the settings in a plan's model table with those that cohort or card decide.
+
+    Raises:
+        InputError: If the two contradict each other.
+    """
+    if isinstance(known, Card):
+        return _joined(entry, known.settings, "model card")
+    return _joined(entry, _known_from(known, used(entry)), "cohort")
+
+
+def build_seeded(use: str, settings: Mapping[str, Any], seed: int) -> nn.Module:
+    """Build a network whose weights `seed` decides; the global random state stays."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        network = build("networks", use, **settings)
+    if not isinstance(network, nn.Module):
+        raise InputError(f"network {use!r}: expected a torch module, got {type(network).__name__}")
+    return network
+
+
+def _known_from(cohort: Cohort | None, use: str) -> dict[str, Any]:
+    """Settings that a cohort decides, of those that the network takes."""
+    if cohort is None:
+        return {}
+    if len(cohort) == 0:
+        raise InputError(f"cohort {cohort.name!r}: expected at least 1 case, got 0")
+    shape = cohort.cases[0].image.shape
+    known: dict[str, Any] = {"in_channels": shape[0], "size": list(shape[1:])}
+    if cohort.task.classes:
+        known["classes"] = len(cohort.task.classes)
+    taken = inspect.signature(find("networks", use)).parameters
+    return {name: value for name, value in known.items() if name in taken}
+
+
+def _joined(entry: Entry, known: Mapping[str, Any], source: str) -> dict[str, Any]:
+    told = {key: _plain(value) for key, value in entry.items() if key not in OWN_KEYS}
+    wrong = [
+        f"{key} is {told[key]!r} in the plan, {known[key]!r} in the {source}"
+        for key in told
+        if key in known and told[key] != _plain(known[key])
+    ]
+    if wrong:
+        raise InputError(f"model {used(entry)!r}: {'; '.join(wrong)}")
+    return {**known, **told}
+
+
+def _defaults(use: str) -> dict[str, Any]:
+    """What the network is built with where nobody says otherwise, preset for one."""
+    taken = inspect.signature(find("networks", use)).parameters.values()
+    defaults = {p.name: p.default for p in taken if p.default is not p.empty}
+    return {name: value for name, value in defaults.items() if isinstance(value, str | int | float)}
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "robustbench_med": robustbench_med.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
