@@ -29,11 +29,11 @@ def loss_gradient(model: Model, batch: Batch, image: Tensor) -> tuple[Tensor, Te
         UnsupportedError: If the output does not depend on the image in PyTorch's graph.
     """
     image = image.detach().requires_grad_()
+    gradient = None
     with torch.enable_grad():
         loss = model.task.loss(model(image, batch.context), batch.target)
-    gradient = None
-    if loss.requires_grad:
-        (gradient,) = torch.autograd.grad(loss.sum(), image, allow_unused=True)
+        if loss.requires_grad:
+            (gradient,) = torch.autograd.grad(loss.sum(), image, allow_unused=True)
     if gradient is None:
         raise UnsupportedError(
             f"attack: {type(model).__name__} gives no gradients of its output in the image "
