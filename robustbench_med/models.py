@@ -1,0 +1,179 @@
+"""Models by name: what a plan's `[model]` table stands for."""
+
+import hashlib
+import inspect
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from robustbench_med.cases import Bounds, Cohort, Task
+from robustbench_med.components import build, describe, find
+from robustbench_med.errors import InputError
+from robustbench_med.model import Model, TorchModel
+from robustbench_med.onnx_model import OnnxModel
+from robustbench_med.training.card import Card, read_card
+from robustbench_med.training.network import (
+    Entry,
+    build_network,
+    build_seeded,
+    network_settings,
+    save_model,
+    used,
+)
+from robustbench_med.training.weights import file_sha256, fill, network_digest, read_weights
+
+__all__ = ["build_network", "load_model", "model_digest", "pick_device", "save_model"]
+
+
+def load_model(
+    entry: Entry,
+    *,
+    cohort: Cohort | None = None,
+    device: str = "cpu",
+    folder: str | Path | None = None,
+) -> Model:
+    """Load the model that a plan's model table names.
+
+    Args:
+        entry: `use` is a listed network (with `weights`), `module:function` or a path to an
+            ONNX file; the rest are settings of the network or of the function.
+        cohort: What it will be asked about; tells task, bounds and shapes where there is no
+            model card.
+        device: "auto", "cpu" or "cuda".
+        folder: What relative paths start from, usually the plan's folder.
+
+    Raises:
+        InputError: If the weights are missing, altered, or of another network or task than
+            asked for, or if what the function returns is no model.
+        UnknownNameError: If no network has that name.
+        UnsupportedError: If the model needs a package that is not installed.
+    """
+    use, place = used(entry), pick_device(device)
+    base = Path(folder) if folder is not None else Path()
+    if use.endswith(".onnx"):
+        return _load_onnx(entry, cohort, base)
+    if ":" in use and not _is_untrained(entry):
+        return _load_python(entry, cohort, place)
+    return _load_trained(entry, cohort, place, base)
+
+
+def model_digest(model: Model) -> str:
+    """Hash of all that decides a model's answers: its own `digest`, or that of its network.
+
+    A model without a `digest` must be a `network`, settings that are plain data, and code.
+
+    Raises:
+        InputError: If it has neither, or attributes that cannot be hashed.
+    """
+    own = getattr(model, "digest", None)
+    if isinstance(own, str) and own:
+        return own
+    network = getattr(model, "network", None)
+    if not isinstance(network, nn.Module) or not hasattr(model, "__dict__"):
+        raise InputError(
+            f"model {type(model).__name__}: expected a digest; add a text attribute `digest` "
+            "that changes whenever the model's answers may"
+        )
+    others = {name: value for name, value in vars(model).items() if value is not network}
+    try:
+        described = describe({"type": type(model), **others})
+    except InputError as error:
+        raise InputError(f"model {type(model).__name__}: give it a `digest`: {error}") from error
+    return hashlib.sha256(f"{described}{network_digest(network)}".encode()).hexdigest()
+
+
+def pick_device(name: str) -> str:
+    """Turn "auto" into "cuda" where there is one, else "cpu", and check any other name.
+
+    Raises:
+        InputError: If torch knows no such device, or finds none here.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
+        raise InputError(f"device: expected auto, cpu or cuda, got {name!r}")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise InputError(f"device: {name!r} asked for, torch finds no such device; use auto or cpu")
+    return name
+
+
+def _is_untrained(entry: Entry) -> bool:
+    """Whether `use` builds a network that leaves reading `weights` to us."""
+    taken = inspect.signature(find("networks", used(entry))).parameters.values()
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken)
+    return "weights" in entry and not takes_all and "weights" not in [p.name for p in taken]
+
+
+def _load_trained(entry: Entry, cohort: Cohort | None, device: str, base: Path) -> Model:
+    use = used(entry)
+    find("networks", use)
+    if not isinstance(entry.get("weights"), str | Path):
+        raise InputError(f"model {use!r}: expected weights = FILE; train it with: rbmed train PLAN")
+    path = base / entry["weights"]
+    weights, card = read_weights(path), read_card(path)
+    if card is not None:
+        _check_card(card, path, use)
+    settings = network_settings(entry, card or cohort)
+    task, bounds = _facts(entry, cohort, card)
+    network = build_seeded(use, settings, seed=0)
+    fill(network, weights, path)
+    return TorchModel(network.to(device), task, bounds)
+
+
+def _load_python(entry: Entry, cohort: Cohort | None, device: str) -> Model:
+    use = used(entry)
+    made = build("networks", use, **{key: v for key, v in entry.items() if key != "use"})
+    if isinstance(made, Model) and isinstance(made.task, Task):
+        return made
+    if not isinstance(made, nn.Module):
+        raise InputError(
+            f"model {use!r}: expected a torch module, or a model with task, bounds and a call, "
+            f"got {type(made).__name__}"
+        )
+    if cohort is None:
+        raise InputError(
+            f"model {use!r}: a bare torch module needs a cohort for its task and bounds; "
+            "return TorchModel(network, task, bounds)"
+        )
+    return TorchModel(made.to(device), cohort.task, cohort.bounds)
+
+
+def _load_onnx(entry: Entry, cohort: Cohort | None, base: Path) -> Model:
+    unknown = [key for key in entry if key not in ("use", "task", "bounds")]
+    if unknown:
+        raise InputError(f"model {used(entry)!r}: an ONNX file takes no {', '.join(unknown)}")
+    return OnnxModel(base / used(entry), *_facts(entry, cohort, None))
+
+
+def _check_card(card: Card, path: Path, use: str) -> None:
+    if card.network != use:
+        raise InputError(f"weights {path}: its card says {card.network!r}, the plan says {use!r}")
+    found = file_sha256(path)
+    if found != card.weights_sha256:
+        raise InputError(
+            f"weights {path}: altered: expected SHA-256 {card.weights_sha256[:16]} from its "
+            f"card, got {found[:16]}; restore the file, or train it again"
+        )
+
+
+def _facts(entry: Entry, cohort: Cohort | None, card: Card | None) -> tuple[Task, Bounds]:
+    if card is not None and cohort is not None:
+        for what in ("task", "bounds"):
+            told, needed = getattr(card, what), getattr(cohort, what)
+            if told != needed:
+                raise InputError(
+                    f"model {used(entry)!r}: trained for {what} {told}, cohort "
+                    f"{cohort.name!r} has {needed}"
+                )
+    source = card or cohort
+    if source is not None:
+        return source.task, source.bounds
+    if "task" in entry and "bounds" in entry:
+        low, high = entry["bounds"]
+        return Task(entry["task"]["kind"], tuple(entry["task"]["classes"])), (low, high)
+    raise InputError(
+        f"model {used(entry)!r}: task and bounds are not known; give a cohort, "
+        "a model card beside the weights, or task = { kind, classes } and bounds"
+    )
