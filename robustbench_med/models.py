@@ -23,7 +23,14 @@ from robustbench_med.training.network import (
 )
 from robustbench_med.training.weights import file_sha256, fill, network_digest, read_weights
 
-__all__ = ["build_network", "load_model", "model_digest", "pick_device", "save_model"]
+__all__ = [
+    "build_network",
+    "load_model",
+    "model_digest",
+    "network_settings",
+    "pick_device",
+    "save_model",
+]
 
 
 def load_model(

@@ -130,5 +130,6 @@ def _open(runtime: ModuleType, content: bytes, file: Path) -> Any:  # noqa: ANN4
             state.NotImplemented, state.RuntimeException) as error:  # fmt: skip
         raise InputError(
             f"model {file}: onnxruntime cannot run it; expected a whole ONNX file with its "
-            f"weights inside ({str(error).splitlines()[0]})"
+            f"weights inside, as torch.onnx.export writes it with external_data=False "
+            f"({str(error).splitlines()[0]})"
         ) from error

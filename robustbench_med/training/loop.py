@@ -223,10 +223,10 @@ def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
 
     Drawn anew from the epoch's number, so a checkpoint needs no random state.
     """
-    devices = [torch.cuda.current_device()] if device.type == "cuda" else []
+    devices = list(range(torch.cuda.device_count())) if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         number = _seed(seed, epoch, "network")
         torch.default_generator.manual_seed(number)
         if devices:
-            torch.cuda.manual_seed(number)
+            torch.cuda.manual_seed_all(number)
         yield

@@ -52,7 +52,7 @@ def save_model(
     save_weights(path, network.state_dict())
     card = Card(
         network=used(entry),
-        settings=_defaults(used(entry)) | network_settings(entry, cohort),
+        settings=network_settings(entry, cohort),
         task=cohort.task,
         bounds=cohort.bounds,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
@@ -79,12 +79,15 @@ def used(entry: Entry) -> str:
 def network_settings(entry: Entry, known: Cohort | Card | None) -> dict[str, Any]:
     """Join the settings in a plan's model table with those that cohort or card decide.
 
+    Without a card, the network's defaults fill the rest.
+
     Raises:
         InputError: If the two contradict each other.
     """
     if isinstance(known, Card):
         return _joined(entry, known.settings, "model card")
-    return _joined(entry, _known_from(known, used(entry)), "cohort")
+    use = used(entry)
+    return _defaults(use) | _joined(entry, _known_from(known, use), "cohort")
 
 
 def build_seeded(use: str, settings: Mapping[str, Any], seed: int) -> nn.Module:

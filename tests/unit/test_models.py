@@ -26,6 +26,7 @@ from robustbench_med.models import (
     build_network,
     load_model,
     model_digest,
+    network_settings,
     pick_device,
     save_model,
 )
@@ -224,7 +225,9 @@ def test_the_card_keeps_a_preset_that_nobody_named(tmp_path):
     entry = {"use": "lenet"}
     network = build_network(entry, cohort)
     save_model(tmp_path / "a.safetensors", entry, network, cohort, TrainSettings(), [])
-    assert read_card(tmp_path / "a.safetensors").settings["preset"] == "full"
+    settings = read_card(tmp_path / "a.safetensors").settings
+    assert settings["preset"] == "full"
+    assert settings == network_settings(entry, cohort)
 
 
 def test_a_card_round_trips(tmp_path):

@@ -128,6 +128,18 @@ def test_a_keyboard_interrupt_within_an_epoch_leaves_a_checkpoint_that_continues
     assert torch.equal(weights_of(straight), weights_of(continued))
 
 
+def test_weights_written_by_an_epoch_that_was_killed_before_its_state_are_passed_over(tmp_path):
+    cohort = classes_cohort()
+    straight, continued = small_lenet(), small_lenet()
+    train(straight, cohort, TrainSettings(epochs=2), folder=tmp_path / "straight")
+    train(small_lenet(), cohort, TrainSettings(epochs=1), folder=tmp_path / "s")
+    (tmp_path / "s" / "epoch-0002.safetensors").write_bytes(b"half")
+    (tmp_path / "s" / "epoch-0003.safetensors").write_bytes(b"half")
+    train(continued, cohort, TrainSettings(epochs=2), folder=tmp_path / "s")
+    assert torch.equal(weights_of(straight), weights_of(continued))
+    assert len(list((tmp_path / "s").iterdir())) == 2
+
+
 def test_a_finished_training_is_read_not_repeated_and_goes_on_with_more_epochs(tmp_path):
     cohort = classes_cohort()
     done, read, more, straight = (small_lenet() for _ in range(4))
