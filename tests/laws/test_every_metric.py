@@ -1,0 +1,102 @@
+"""What every metric must keep: the suite runs on all declared metrics."""
+
+import inspect
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustbench_med import components
+
+NAMES = components.names("metrics")
+SPACING = torch.tensor([[1.0, 2.0, 3.0]] * 6)
+
+
+class Sample(NamedTuple):
+    """Six cases: an imperfect output, the output that is right, and the target."""
+
+    output: Tensor
+    perfect: Tensor
+    target: Tensor
+
+
+def segmentation():
+    stream = torch.Generator().manual_seed(1)
+    target = torch.randint(0, 3, (6, 8, 10), generator=stream)
+    perfect = F.one_hot(target, 3).movedim(-1, 1).float()
+    return Sample(perfect + torch.randn(perfect.shape, generator=stream), perfect, target)
+
+
+def images():
+    stream = torch.Generator().manual_seed(2)
+    target = torch.rand(6, 2, 8, 10, generator=stream)
+    return Sample(target + 0.1 * torch.randn(target.shape, generator=stream), target, target)
+
+
+OF_IMAGES = {"nmse", "psnr", "ssim"}
+SAMPLES = [(name, images if name in OF_IMAGES else segmentation) for name in NAMES]
+every_metric = pytest.mark.parametrize(("name", "sample"), SAMPLES, ids=NAMES)
+
+
+def score(name, output, target):
+    """Every entry of the metric by name, "value" for its own."""
+    metric = components.build("metrics", name)
+    extra = {}
+    if "context" in inspect.signature(metric).parameters:
+        extra["context"] = {"spacing": SPACING}
+    scored = metric(output, target, **extra)
+    return {"value": scored} if isinstance(scored, Tensor) else dict(scored)
+
+
+@every_metric
+def test_a_metric_says_what_its_numbers_mean(name, sample):
+    metric = components.build("metrics", name)
+    assert metric.better in ("higher", "lower", "zero")
+    assert metric.patient in ("mean", "sum", "dice")
+    assert isinstance(metric.unit, str)
+    values = score(name, sample().output, sample().target)
+    assert all(value.shape == (6,) for value in values.values())
+    assert values["value"].isfinite().all()
+    if metric.patient == "dice":
+        assert set(values) >= {"shared", "predicted", "true"}
+
+
+@every_metric
+def test_a_case_scores_the_same_wherever_it_stands_in_the_batch(name, sample):
+    output, _, target = sample()
+    order = torch.tensor([4, 2, 0, 5, 1, 3])
+    straight = score(name, output, target)
+    shuffled = score(name, output[order], target[order])
+    for key, value in straight.items():
+        torch.testing.assert_close(shuffled[key], value[order], atol=1e-9, rtol=1e-6)
+
+
+@every_metric
+def test_mirroring_output_and_target_alike_changes_nothing(name, sample):
+    output, _, target = sample()
+    straight = score(name, output, target)
+    for axis in (-1, -2):
+        mirrored = score(name, output.flip(axis), target.flip(axis))
+        for key, value in straight.items():
+            torch.testing.assert_close(mirrored[key], value, atol=1e-9, rtol=1e-6)
+
+
+@every_metric
+def test_nothing_scores_better_than_the_right_answer(name, sample):
+    output, perfect, target = sample()
+    better = components.build("metrics", name).better
+    right, wrong = score(name, perfect, target)["value"], score(name, output, target)["value"]
+    cost = {"higher": lambda v: -v, "lower": lambda v: v, "zero": lambda v: v.abs()}[better]
+    assert (cost(right) <= cost(wrong)).all()
+    assert (cost(right) < cost(wrong)).any()
+
+
+@every_metric
+def test_a_metric_leaves_its_inputs_alone(name, sample):
+    output, _, target = sample()
+    kept = output.clone(), target.clone()
+    score(name, output, target)
+    assert torch.equal(output, kept[0])
+    assert torch.equal(target, kept[1])

@@ -1,0 +1,124 @@
+"""Probes: the ball is enforced, shifts and metrics are checked, and what is recorded."""
+
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from robustbench_med.attacks.pgd import Pgd
+from robustbench_med.cases import Batch, Task
+from robustbench_med.errors import CaseError, InputError
+from robustbench_med.metrics.correct import Correct
+from robustbench_med.model import TorchModel
+from robustbench_med.probes import attacked, certified, clean, score, shifted
+from robustbench_med.shifts.rician import Rician
+from robustbench_med.streams import CaseRng
+from robustbench_med.threat import Ball
+
+
+class Echo(nn.Module):
+    """Two logits: the mean intensity, and one minus it."""
+
+    def forward(self, image):
+        mean = image.flatten(start_dim=1).mean(dim=1)
+        return torch.stack([mean, 1 - mean], dim=1)
+
+
+MODEL = TorchModel(Echo(), Task("classification", ("bright", "dark")), (0.0, 1.0))
+BATCH = Batch(("a", "b"), torch.tensor([0.9, 0.6]).view(2, 1, 1, 1).expand(2, 1, 4, 4),
+              torch.tensor([0, 0]), {"noise": torch.ones(2)})  # fmt: skip
+RNG = CaseRng(0, "p", BATCH.case_ids)
+
+
+def first_logit(output, target):
+    return output[:, 0]
+
+
+def test_an_attack_that_ignores_its_ball_is_pulled_back_into_it():
+    def black(model, batch, ball, rng):
+        return torch.full_like(batch.image, -100.0)
+
+    values = attacked("black", black, Ball("linf", 0.2, (0.0, 1.0)), {"m": first_logit}).measure(
+        MODEL, BATCH, RNG
+    )
+    torch.testing.assert_close(values["m"], torch.tensor([0.7, 0.4]))
+
+
+def test_an_attack_that_returns_another_shape_fails_its_cases():
+    def cropped(model, batch, ball, rng):
+        return batch.image[..., :2]
+
+    probe = attacked("cropped", cropped, Ball("linf", 0.1), {"m": first_logit})
+    with pytest.raises(CaseError, match="shape"):
+        probe.measure(MODEL, BATCH, RNG)
+
+
+def test_a_shift_is_brought_back_into_the_model_s_bounds():
+    def glare(batch, severity, rng):
+        return Batch(batch.case_ids, batch.image + severity, batch.target, batch.context)
+
+    values = shifted("glare", glare, 0.2, {"m": first_logit}).measure(MODEL, BATCH, RNG)
+    torch.testing.assert_close(values["m"], torch.tensor([1.0, 0.8]))
+
+
+def test_a_shift_that_renames_cases_or_is_not_finite_fails_its_cases():
+    def renamed(batch, severity, rng):
+        return Batch(("x", "y"), batch.image, batch.target)
+
+    def broken(batch, severity, rng):
+        return Batch(batch.case_ids, batch.image / 0, batch.target)
+
+    for shift, message in ((renamed, "case ids"), (broken, "not finite")):
+        with pytest.raises(CaseError, match=message):
+            shifted("s", shift, 1.0, {"m": first_logit}).measure(MODEL, BATCH, RNG)
+
+
+@pytest.mark.parametrize("severity", [-1.0, float("nan")])
+def test_a_severity_below_0_is_refused(severity):
+    with pytest.raises(InputError, match="at least 0"):
+        shifted("rician", Rician(), severity, {})
+
+
+def test_metrics_get_context_if_they_ask_and_may_return_several_entries():
+    def several(output, target, context):
+        return {"value": output[:, 0], "noise": context["noise"]}
+
+    values = clean({"m": several, "other": first_logit}).measure(MODEL, BATCH, RNG)
+    assert set(values) == {"m", "m.noise", "other"}
+    assert torch.equal(values["m"], values["other"])
+
+
+def test_an_output_that_is_not_finite_fails_instead_of_being_scored():
+    model = TorchModel(nn.Flatten(), Task("regression", ("x",)), (0.0, 1.0))
+    bad = Batch(("a",), torch.full((1, 1, 2), float("inf")), torch.zeros(1, 2))
+    with pytest.raises(CaseError, match="not finite"):
+        score(model, bad, {"m": first_logit})
+
+
+def test_a_certifier_must_say_what_is_certified():
+    def silent(model, batch, ball, rng):
+        return {"margin": torch.zeros(2)}
+
+    def sure(model, batch, ball, rng):
+        return {"certified": torch.ones(2)}
+
+    ball = Ball("linf", 0.1)
+    assert certified("sure", sure, ball).measure(MODEL, BATCH, RNG)["certified"].tolist() == [1, 1]
+    with pytest.raises(InputError, match="certified"):
+        certified("silent", silent, ball).measure(MODEL, BATCH, RNG)
+
+
+def test_probes_are_named_by_what_they_do_and_describe_and_pickle():
+    metrics = {"correct": Correct()}
+    probe = attacked("pgd", Pgd(steps=7), Ball("linf", 0.004, (0.0, 1.0)), metrics)
+    assert (probe.name, probe.kind, probe.level) == ("pgd[linf<=0.004]", "attack", 0.004)
+    assert shifted("rician", Rician(), 2, metrics).name == "rician@2"
+    assert clean(metrics).name == "clean"
+    copy = pickle.loads(pickle.dumps(probe))  # noqa: S301
+    assert copy.spec == probe.spec
+    assert "Pgd" in str(probe.spec)
+    assert copy.spec != attacked("pgd", Pgd(steps=8), Ball("linf", 0.004, (0.0, 1.0)), metrics).spec
+    after = copy.measure(MODEL, BATCH, CaseRng(0, "p", BATCH.case_ids))
+    again = probe.measure(MODEL, BATCH, CaseRng(0, "p", BATCH.case_ids))
+    assert torch.equal(after["correct"], again["correct"])
