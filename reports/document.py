@@ -1,0 +1,128 @@
+"""What a report is made of, and all that a section may look at."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import pandas as pd
+
+from robustbench_med.errors import IncompleteError, InputError
+from robustbench_med.reports.gate import Judgement, Verdict, judge, overall_verdict
+from robustbench_med.reports.policy import parse_policy
+from robustbench_med.runfolder import Run
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts.
+
+    Attributes:
+        caption: What it shows.
+        columns: Headings.
+        rows: One text per column; the first heads its row.
+        tones: One per row, or none: "pass", "fail", "undecided", "waived", "warning", "muted".
+    """
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    tones: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing and the same numbers in words.
+
+    Attributes:
+        svg: One `<svg>` element.
+        caption: What it shows and how to read it.
+        alt: The finding, for who cannot see it.
+        table: Its numbers.
+    """
+
+    svg: str
+    caption: str
+    alt: str
+    table: Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of a report: text first, then figures, then tables."""
+
+    name: str
+    title: str
+    paragraphs: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """All that a section may look at.
+
+    Attributes:
+        manifest: What ran, on what, and how it ended.
+        cases: One row per case.
+        records: One row per number.
+        failures: One row per case that a probe could not score.
+        estimates: One row per probe, metric and group.
+        judgements: Of the run's own policy; empty where nothing was judged.
+        unjudged: Why nothing was judged; empty where something was.
+    """
+
+    manifest: Mapping[str, Any]
+    cases: pd.DataFrame
+    records: pd.DataFrame
+    failures: pd.DataFrame
+    estimates: pd.DataFrame
+    judgements: tuple[Judgement, ...] = ()
+    unjudged: str = ""
+
+    @classmethod
+    def of(cls, run: Run) -> "Evidence":
+        """Read a run folder and judge it by the policy it carries.
+
+        A policy that does not fit the run leaves the run unjudged, with the reason.
+
+        Raises:
+            IncompleteError: If the run never came to its estimates.
+        """
+        state = run.manifest.get("state", "unknown")
+        if state in ("running", "interrupted"):
+            raise IncompleteError(
+                f"run {run.folder}: expected a finished one, it is {state}; run its plan again"
+            )
+        judgements, unjudged = _judged(run)
+        return cls(
+            run.manifest, run.cases, run.records, run.failures, run.estimates, judgements, unjudged
+        )
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The policy's verdict; None where nothing was judged."""
+        return None if self.unjudged else overall_verdict(self.judgements)
+
+
+def finished_on(manifest: Mapping[str, Any]) -> date:
+    """The day the run finished, UTC: "today", as far as its report is concerned.
+
+    Raises:
+        IncompleteError: If it did not finish.
+    """
+    finished = manifest.get("finished")
+    if not finished:
+        raise IncompleteError("report: the run has no finishing time; run its plan again")
+    return datetime.fromisoformat(str(finished)).date()
+
+
+def _judged(run: Run) -> tuple[tuple[Judgement, ...], str]:
+    text = run.manifest.get("policy")
+    if not text:
+        return (), "The run has no policy, so nothing was judged."
+    try:
+        policy = parse_policy(str(text), "the run's policy")
+        return judge(policy, run, finished_on(run.manifest)), ""
+    except (InputError, IncompleteError) as error:
+        return (), f"The policy could not be judged: {error}"

@@ -1,0 +1,76 @@
+"""The report as one HTML file: no network, no script, the same bytes for the same run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from robustbench_med.components import find, names
+from robustbench_med.reports.document import Evidence, Section, Table
+from robustbench_med.reports.verdict import headline
+from robustbench_med.reports.wording import DASH
+
+HERE = Path(__file__).parent
+ORDER = (
+    "verdict", "tested", "overall", "subgroups", "robustness", "shifts", "certified", "failures",
+    "methods", "provenance",
+)  # fmt: skip
+LONG = 36
+SYMBOLS = {"pass": "✓", "fail": "✗", "undecided": "?", "waived": "~", "warning": "!"}
+
+
+def render_html(evidence: Evidence) -> str:
+    """Render every section, the built-in ones first and in their order.
+
+    Foreign text is escaped, and the page forbids scripts and all loading by its own policy.
+    """
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            manifest=evidence.manifest,
+            headline=headline(evidence),
+            verdict=evidence.verdict or "none",
+            evidence_state=evidence.manifest["state"],
+            sections=sections(evidence),
+            css=Markup((HERE / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our file)
+        )
+    )
+
+
+def sections(evidence: Evidence) -> tuple[Section, ...]:
+    """Build the declared sections; those of third parties come last, by name."""
+    others = [name for name in names("sections") if name not in ORDER]
+    return tuple(find("sections", name)(evidence) for name in (*ORDER, *others))
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["kinds"] = column_kinds
+    environment.filters["drawing"] = Markup
+    environment.globals["symbols"] = SYMBOLS
+    return environment
+
+
+def column_kinds(table: Table) -> Sequence[str]:
+    """Say which columns are "number", set flush right, and which "long", set wide."""
+    columns = zip(*table.rows, strict=True) if table.rows else [() for _ in table.columns]
+    return [_kind(cells) for cells in columns]
+
+
+def _kind(cells: Sequence[str]) -> str:
+    if cells and all(_is_number(cell) for cell in cells):
+        return "number"
+    return "long" if any(len(cell) > LONG for cell in cells) else "short"
+
+
+def _is_number(cell: str) -> bool:
+    return cell == DASH or (bool(cell) and not cell.strip("0123456789.,-+e%<[]∞ "))

@@ -1,0 +1,112 @@
+"""The report in a page of Markdown, short enough for a continuous-integration summary."""
+
+import re
+from collections.abc import Sequence
+
+from robustbench_med.reports import rows as estimate_rows
+from robustbench_med.reports.document import Evidence
+from robustbench_med.reports.gate import Judgement
+from robustbench_med.reports.obstacle import failure_counts
+from robustbench_med.reports.subgroups import farthest_behind
+from robustbench_med.reports.verdict import headline, limit, why
+from robustbench_med.reports.wording import DASH, estimate, interval, label, number
+
+LIMIT_BYTES = 60_000
+RULES_SHOWN = 100
+ROWS_SHOWN = 60
+URGENT = ("fail", "undecided", "warning", "waived", "pass")
+ACTIVE = re.compile(r"([\\`*_{}\[\]()<>#|~!&$:@])")
+
+
+def render_summary(evidence: Evidence) -> str:
+    """Render verdict, rules, overall results, groups farthest behind, and failures.
+
+    Always fewer than 60,000 bytes of UTF-8: what does not fit is counted, not shown.
+    """
+    manifest = evidence.manifest
+    parts = [
+        f"# {_inert(headline(evidence))}",
+        (
+            f"{_inert(manifest['name'])}: model {_inert(manifest['model']['name'])}, cohort "
+            f"{_inert(manifest['cohort']['name'])}, {manifest['cohort']['cases']} cases of "
+            f"{manifest['cohort']['patients']} patients; run {_inert(manifest['state'])}."
+        ),
+        _rules(evidence),
+        _overall(evidence),
+        _behind(evidence),
+        _failures(evidence),
+    ]
+    return _cut("\n\n".join(part for part in parts if part) + "\n")
+
+
+def _inert(text: object, width: int = 60) -> str:
+    """One line in which no character means anything to Markdown."""
+    return ACTIVE.sub(lambda found: f"&#{ord(found[0])};", label(text, width))
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], most: int) -> str:
+    lines = [f"## {title}", "", f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
+    lines += [f"| {' | '.join(_inert(cell, 120) for cell in row)} |" for row in rows[:most]]
+    if len(rows) > most:
+        lines += ["", f"And {len(rows) - most} more rows in report.html."]
+    return "\n".join(lines)
+
+
+def _rules(evidence: Evidence) -> str:
+    if evidence.unjudged:
+        return _inert(evidence.unjudged, 600)
+    ordered = sorted(evidence.judgements, key=lambda judgement: URGENT.index(judgement.outcome))
+    columns = ("Verdict", "Rule", "Group", "Limit", "Observed", "Why")
+    return _table("Rules", columns, [_rule(judgement) for judgement in ordered], RULES_SHOWN)
+
+
+def _rule(judgement: Judgement) -> tuple[str, ...]:
+    return (
+        judgement.outcome, label(judgement.rule.id, 40), label(judgement.group, 40),
+        limit(judgement), judgement.observed, why(judgement),
+    )  # fmt: skip
+
+
+def _overall(evidence: Evidence) -> str:
+    table = evidence.estimates
+    proved = (table["kind"] == "certificate") & (table["metric"] == "certified")
+    chosen = table[table["kind"].isin(["clean", "worst"]) | proved]
+    rows = [
+        (row.probe, row.metric, estimate(row.value, row.low, row.high, row.patients),
+         estimate_rows.method(row), estimate_rows.reason(row))
+        for row in estimate_rows.listed(chosen[chosen["subgroup"] == ""])
+    ]  # fmt: skip
+    columns = ("Probe", "Metric", "Value, 95% interval, patients", "Interval by", "Note")
+    note = (
+        "Worst: the harm is no less than shown. Certified: a lower limit; a case that is not "
+        "certified is undecided or falsified, not proved attackable."
+    )
+    return f"{_table('Clean, worst case and certified', columns, rows, ROWS_SHOWN)}\n\n{note}"
+
+
+def _behind(evidence: Evidence) -> str:
+    rows = [
+        (estimate_rows.group_name(row), row.probe, row.metric,
+         estimate(row.value, row.low, row.high, row.patients),
+         f"{number(row.difference)} {interval(row.difference_low, row.difference_high)}")
+        for row in farthest_behind(evidence)
+    ]  # fmt: skip
+    columns = ("Group", "Probe", "Metric", "Value", "Minus the rest")
+    note = "Picked because they are extreme, so they look worse than they are."
+    return f"{_table('Groups farthest behind the rest', columns, rows, ROWS_SHOWN)}\n\n{note}"
+
+
+def _failures(evidence: Evidence) -> str:
+    counts = failure_counts(evidence.failures)
+    asked = {probe["name"]: probe["cases"] for probe in evidence.manifest["probes"]}
+    rows = [(probe, str(lost), str(asked.get(probe, DASH))) for probe, lost in counts.items()]
+    if not rows:
+        return "## Failures\n\nNo case failed."
+    return _table("Failures", ("Probe", "Failed cases", "Asked"), rows, ROWS_SHOWN)
+
+
+def _cut(text: str) -> str:
+    kept = text
+    while len(kept.encode()) >= LIMIT_BYTES - 100:
+        kept = kept[: kept.rstrip("\n").rindex("\n") + 1]
+    return kept if kept == text else f"{kept}\nCut here: the rest is in report.html.\n"

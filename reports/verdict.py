@@ -1,0 +1,87 @@
+"""The verdict and every rule behind it."""
+
+from robustbench_med.reports.document import Evidence, Section, Table
+from robustbench_med.reports.gate import Judgement
+from robustbench_med.reports.wording import label
+
+BANNERS = {
+    "pass": "PASS: every blocking rule is kept",
+    "fail": "FAIL: a blocking rule is broken",
+    "undecided": "UNDECIDED: the evidence does not settle every blocking rule",
+    None: "NOT JUDGED",
+}
+
+
+def headline(evidence: Evidence) -> str:
+    """The verdict in one line, waivers counted."""
+    waived = sum(judgement.outcome == "waived" for judgement in evidence.judgements)
+    note = f" ({waived} result{'s' if waived != 1 else ''} waived)" if waived else ""
+    return BANNERS[evidence.verdict] + note
+
+
+def verdict(evidence: Evidence) -> Section:
+    """Rules, groups, what was observed, and why each verdict fell as it did."""
+    if evidence.unjudged:
+        return Section("verdict", "Verdict", (label(evidence.unjudged, 600),))
+    fixed = evidence.manifest.get("policy_fixed")
+    paragraphs = (
+        (
+            "A rule is passed only if the whole interval keeps its limit, and failed only if the"
+            " whole interval breaks it. In between, or with too little behind the number, the "
+            "rule is undecided: this says that the evidence is too thin, not that the model is "
+            "at fault."
+        ),
+        *([f"The policy was fixed on {label(fixed, 120)}."] if fixed else []),
+    )
+    tables = (rule_table(evidence.judgements), *_waivers(evidence.judgements))
+    return Section("verdict", "Verdict", paragraphs, (), tables)
+
+
+def rule_table(judgements: tuple[Judgement, ...]) -> Table:
+    """One row per rule and group."""
+    rows = tuple(
+        (
+            judgement.outcome,
+            label(judgement.rule.id, 40),
+            label(judgement.rule.probe),
+            label(judgement.rule.metric),
+            label(judgement.group),
+            limit(judgement),
+            judgement.observed,
+            why(judgement),
+        )
+        for judgement in judgements
+    )
+    columns = (
+        "Verdict", "Rule", "Probe", "Metric", "Group", "Limit", "Observed, with interval", "Why",
+    )  # fmt: skip
+    tones = tuple(judgement.outcome for judgement in judgements)
+    return Table("Rules of the policy, one row per group judged", columns, rows, tones)
+
+
+def why(judgement: Judgement) -> str:
+    """The reason, and what became of the verdict."""
+    if judgement.outcome == "pass":
+        return judgement.reason
+    if judgement.waiver is not None:
+        waiver = judgement.waiver
+        held = f"{judgement.verdict}, waived by {label(waiver.approver, 40)} until {waiver.expires}"
+        return f"{judgement.reason}; {held}"
+    return judgement.reason if judgement.counts else f"{judgement.reason}; only warns"
+
+
+def limit(judgement: Judgement) -> str:
+    """The limit in words, as the policy writes it: "floor 0.8"."""
+    return f"{judgement.rule.bound} {judgement.rule.limit:g}"
+
+
+def _waivers(judgements: tuple[Judgement, ...]) -> tuple[Table, ...]:
+    held = {j.rule.id: j.waiver for j in judgements if j.waiver and j.outcome == "waived"}
+    if not held:
+        return ()
+    rows = tuple(
+        (label(rule), label(w.reason, 300), label(w.approver), w.expires.isoformat())
+        for rule, w in held.items()
+    )
+    columns = ("Rule", "Reason", "Approver", "Holds until")
+    return (Table("Waivers in force on the day the run finished", columns, rows),)

@@ -1,0 +1,95 @@
+"""How numbers, intervals and foreign text are put into words, the same in every report.
+
+Attribute values and file texts come from outside: here they become one short line without
+control or direction characters. Escaping for HTML, XML or Markdown is the writer's task.
+"""
+
+import math
+import unicodedata
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+
+CROSS = " \N{MULTIPLICATION SIGN} "
+DASH = "\N{EN DASH}"
+FEW = 10
+"""Below so many patients no value and no count is shown."""
+
+
+def label(text: object, width: int = 60) -> str:
+    """One printable line of at most `width` characters; longer text ends in an ellipsis."""
+    head = str(text)[: 4 * width]
+    kept = (" " if c.isspace() else c for c in head if not _is_hidden(c))
+    line = " ".join("".join(kept).split())
+    if len(line) <= width and len(str(text)) <= 4 * width:
+        return line or "(empty)"
+    return line[: width - 1].rstrip() + "…"
+
+
+def _is_hidden(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn") and not (
+        character.isspace()
+    )
+
+
+def number(value: float | None) -> str:
+    """A number to three decimals, or three digits where it is large or very small."""
+    return _rounded(value, ROUND_HALF_EVEN)
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """`[low, high]`, rounded outward so that it never looks narrower than it is."""
+    if _is_absent(low) or _is_absent(high):
+        return DASH
+    return f"[{_rounded(low, ROUND_FLOOR)}, {_rounded(high, ROUND_CEILING)}]"
+
+
+def estimate(value: float | None, low: float | None, high: float | None, patients: object) -> str:
+    """`0.812 [0.770, 0.851] n=212`, with an en dash for what is not known."""
+    if _is_absent(value):
+        return f"{DASH} {people(patients)}"
+    return f"{number(value)} {interval(low, high)} {people(patients)}"
+
+
+def people(patients: object) -> str:
+    """`n=212`, or `n<10`."""
+    return f"n{count(patients)}" if count(patients).startswith("<") else f"n={count(patients)}"
+
+
+def count(patients: object) -> str:
+    """A number of patients or cases; fewer than ten are not told apart."""
+    if _is_absent(patients):
+        return DASH
+    whole = int(patients)  # type: ignore[call-overload]
+    return f"<{FEW}" if 0 < whole < FEW else str(whole)
+
+
+def plain_count(items: object) -> str:
+    """A count that identifies nobody: undefined values, failures, probes."""
+    return DASH if _is_absent(items) else str(int(items))  # type: ignore[call-overload]
+
+
+def share(part: float, whole: float) -> str:
+    """A percentage to one decimal."""
+    return f"{part / whole:.1%}" if whole else DASH
+
+
+def harm(difference: float, better: str) -> float:
+    """A signed difference from the rest, turned so that larger means worse."""
+    return {"higher": -difference, "lower": difference}.get(better, abs(difference))
+
+
+def _is_absent(value: object) -> bool:
+    return value is None or value != value  # noqa: PLR0124 (NaN, and pandas' own markers)
+
+
+def _rounded(value: float | None, rounding: str) -> str:
+    if value is None or math.isnan(value):
+        return DASH
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    size = abs(value)
+    if size == 0 or 0.001 <= size < 100:
+        text = str(Decimal(repr(float(value))).quantize(Decimal("0.001"), rounding))
+        return text.removeprefix("-") if float(text) == 0 else text
+    exponent = math.floor(math.log10(size))
+    digits = Decimal(repr(float(value))).quantize(Decimal(1).scaleb(exponent - 2), rounding)
+    return f"{digits:f}" if 100 <= size < 1e6 else f"{digits:.2e}"

@@ -1,0 +1,192 @@
+"""Makes a run folder as a real run leaves it, from simulated patients, with hostile texts in it."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robustbench_med.runfolder import FAILURES, RECORDS, Run, write_json
+from robustbench_med.statistics.table import estimate_run, to_arrow
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "=cmd()",
+    "long " + "x" * 9995,
+    "\u202egnirts\u202c אבג",
+    'a|b `c` [d](http://e) "&\x1b[31m\x00',
+    "$\\frac{1}{0}$ 東京",
+)
+LINF = (0.002, 0.004, 0.008)
+BALLS = [*(("pgd", f"linf<={eps:g}", eps) for eps in LINF),
+         *(("fgsm", f"linf<={eps:g}", eps) for eps in LINF),
+         *(("pgd", f"l2<={eps:g} of norm", eps) for eps in (0.01, 0.02))]  # fmt: skip
+SHIFTS = [(name, severity) for name in ("rician", "gamma", "blur") for severity in (1, 2, 3)]
+POLICY = """
+[[rule]]
+id = "clean-accuracy"
+probe = "clean"
+metric = "correct"
+floor = 0.80
+
+[[rule]]
+id = "volume"
+probe = "clean"
+metric = "volume_error"
+ceiling = 3
+
+[[rule]]
+id = "robust"
+probe = "worst[linf<=0.004]"
+metric = "correct"
+floor = 0.9
+
+[[rule]]
+id = "fair"
+probe = "clean"
+metric = "correct"
+margin = 0.15
+subgroup = "sex"
+
+[[rule]]
+id = "noise"
+probe = "rician@2"
+metric = "dice"
+floor = 0.7
+subgroup = "site"
+severity = "warn"
+
+[[waiver]]
+rule = "robust"
+reason = "research <b>use</b> only"
+approver = "Dr. O'Neil & co"
+expires = 2027-03-01
+"""
+
+
+def make_run(folder: Path, *, seed=3, policy=POLICY, state="complete", patients=190) -> Run:
+    """Write a run folder and open it."""
+    rng = np.random.default_rng(seed)
+    cases = _cases(rng, patients)
+    manifest = _manifest(cases, policy, state)
+    records, failures = _records(rng, cases, manifest)
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pandas(cases, preserve_index=False), folder / "cases.parquet")
+    for name, table, schema in (
+        ("records", records, RECORDS),
+        ("failures", failures, FAILURES),
+    ):
+        arrow = pa.Table.from_pandas(table, schema, preserve_index=False)
+        pq.write_table(arrow, folder / f"{name}.parquet")
+    manifest["failures"] = len(failures)
+    estimates = estimate_run(records, cases, failures, manifest)
+    pq.write_table(to_arrow(estimates), folder / "estimates.parquet")
+    write_json(folder / "manifest.json", manifest)
+    return Run.open(folder)
+
+
+def _cases(rng, patients):
+    rows = []
+    for patient in range(patients):
+        sex = rng.choice(["F", "M", None], p=[0.48, 0.46, 0.06])
+        age = rng.choice(["18-39", "40-59", "60-79", "80+"], p=[0.2, 0.38, 0.34, 0.08])
+        site = rng.choice(["north", "south"], p=[0.5, 0.5])
+        if patient < 4 * len(HOSTILE):
+            site = HOSTILE[patient % len(HOSTILE)]
+        elif patient < 4 * len(HOSTILE) + 14:
+            site = "<img src=x onerror=alert(2)>"
+        weight = None if rng.random() < 0.1 else float(np.round(rng.normal(74, 12), 1))
+        for scan in range(1 + patient % 2):
+            case_id = f"case-{patient:03d}-{scan}"
+            rows.append((case_id, f"P{patient:03d}", "test", sex, age, site, weight))
+    columns = ["case_id", "patient_id", "split", "sex", "age_band", "site", "weight"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _manifest(cases, policy, state):
+    probes = [_probe("clean", "clean", 0.0, None, len(cases))]
+    probes += [_probe(f"{n}[{ball}]", "attack", eps, ball, len(cases)) for n, ball, eps in BALLS]
+    probes += [_probe(f"{n}@{s}", "shift", float(s), None, len(cases)) for n, s in SHIFTS]
+    probes += [
+        _probe(f"crown[linf<={e:g}]", "certificate", e, f"linf<={e:g}", 60) for e in LINF[:2]
+    ]
+    missing = {n: int(cases[n].isna().sum()) for n in ("sex", "age_band", "site", "weight")}
+    return {
+        "schema_version": 1, "name": "cine <b>2026</b>", "state": state,
+        "plan": {"name": "cine", "seed": 7, "cohort": {"use": "synthetic_cine", "patients": 190},
+                 "metrics": [{"use": "dice", "label": "lv"}], "note": "</style><script>x</script>"},
+        "plan_digest": "a" * 64, "seed": 7,
+        "digests": {"model": "b" * 64, "cohort": "c" * 64, "code": "d" * 64,
+                    "policy": "e" * 64 if policy else None},
+        "policy": policy,
+        "policy_fixed": "2026-11-01T10:00:00Z, before any result was known" if policy else None,
+        "task": {"kind": "segmentation", "classes": ["background", "lv"]}, "bounds": [0, 1],
+        "cohort": {"name": "synthetic_cine", "cases": len(cases),
+                   "patients": int(cases["patient_id"].nunique()), "missing": missing},
+        "metrics": {"correct": {"better": "higher", "patient": "mean", "unit": ""},
+                    "dice": {"better": "higher", "patient": "mean", "unit": ""},
+                    "volume_error": {"better": "zero", "patient": "mean", "unit": "ml"}},
+        "probes": probes,
+        "subgroups": [["sex"], ["site"], ["sex", "age_band"]],
+        "versions": {"python": "3.12.3", "robustbench-med": "0.1.0", "torch": "2.13.0"},
+        "hardware": {"device": "cpu", "name": "x86_64", "cores": 2},
+        "started": "2026-11-01T10:00:00Z", "finished": "2026-11-01T10:31:07Z",
+        "failures": 0, "failure_limit": 0.05,
+        "model": {"name": "unet", "card": {"epochs": 40, "defence": {"use": "adversarial"}}},
+    }  # fmt: skip
+
+
+def _probe(name, kind, level, ball, cases):
+    return {
+        "name": name, "kind": kind, "level": level, "ball": ball, "cases": cases,
+        "component": name.split("[")[0].split("@")[0], "settings": {"steps": 40},
+        "digest": f"{abs(hash_of(name)):016x}" * 4, "seconds": 1.25 * len(name),
+    }  # fmt: skip
+
+
+def hash_of(text):
+    """A small hash that does not change from process to process."""
+    return sum(ord(c) * 31**i for i, c in enumerate(text)) % 2**61
+
+
+def _records(rng, cases, manifest):
+    """One latent robustness per case, so that harder probes break a superset of cases."""
+    skill = rng.normal(0, 1, len(cases)) + 0.7 * rng.normal(0, 1, len(cases))
+    skill -= 0.5 * (cases["sex"] == "F").to_numpy()
+    rows, failures = [], []
+    for probe in manifest["probes"]:
+        asked = range(60) if probe["kind"] == "certificate" else range(len(cases))
+        for i in asked:
+            case_id = cases["case_id"][i]
+            if (i * 7 + len(probe["name"])) % 97 == 0 and probe["kind"] != "clean":
+                failures.append((case_id, probe["name"], probe["kind"], *_error(case_id, probe)))
+                continue
+            for metric, value in _values(probe, float(skill[i]), i):
+                rows.append((case_id, probe["name"], probe["kind"], probe["level"], metric, value))
+    return pd.DataFrame(rows, columns=RECORDS.names), pd.DataFrame(failures, columns=FAILURES.names)
+
+
+def _error(case_id, probe):
+    if probe["kind"] == "certificate":
+        return "UnsupportedError", f"{case_id}: no bound for <softmax>"
+    return "CaseError", f"case {case_id!r}: the model's output is not finite"
+
+
+def _values(probe, skill, place):
+    level = probe["level"]
+    if probe["kind"] == "certificate":
+        proved = float(skill > 0.2 + 400 * level)
+        return [("certified", proved), ("falsified", 0.0), ("undecided", 1 - proved)]
+    push = {"clean": 0.0, "attack": 150 * level, "shift": 0.35 * level}[probe["kind"]]
+    if "l2" in probe["name"]:
+        push = 60 * level
+    if probe["name"].startswith("fgsm"):
+        push *= 0.6
+    dice = math.nan if place % 23 == 0 else 1 / (1 + math.exp(-(1.8 + 0.5 * skill - push)))
+    return [
+        ("correct", float(skill > push - 2.0)),
+        ("dice", dice),
+        ("volume_error", 1.2 + 2.0 * push - 0.8 * skill),
+    ]
