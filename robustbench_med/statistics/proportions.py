@@ -53,16 +53,16 @@ def clopper_pearson(successes: float, n: float, level: float = 0.95) -> Limits:
 def effective_size(successes: ArrayLike, cases: ArrayLike) -> float:
     """Number of independent cases that would estimate the share as well as these do.
 
-    `p (1 - p) / v`, with `v` the variance of a ratio of sums over patients. Never more than
-    the cases there are: correlation below 0 is not credited. Infinite where patients do not
-    differ at all, so that `v` is 0.
+    `p (1 - p) / v`, with `v` the variance of a ratio of sums over patients. Copies of a case
+    change nothing, which is why it is not capped at the number of cases. Infinite where
+    patients do not differ at all, so that `v` is 0.
 
     Args:
         successes: `(patients,)`, cases with the value 1.
         cases: `(patients,)`, cases in all, at least 1 each.
 
     Source: Rao and Scott, Biometrics 1992, 48:577-585; Obuchowski, Stat. Med. 1998,
-        17:1495-1507. Deviation: capped at the number of cases.
+        17:1495-1507.
     """
     counted, sizes = np.asarray(successes, dtype=float), np.asarray(cases, dtype=float)
     patients, total = len(sizes), sizes.sum()
@@ -71,7 +71,7 @@ def effective_size(successes: ArrayLike, cases: ArrayLike) -> float:
     if patients < 2 or excess <= 1e-12 * total:
         return math.inf
     variance = patients / (patients - 1) * excess / total**2
-    return float(min(share * (1 - share) / variance, total))
+    return float(share * (1 - share) / variance)
 
 
 def rao_scott(successes: ArrayLike, cases: ArrayLike, level: float = 0.95) -> Limits:

@@ -92,7 +92,7 @@ def to_arrow(estimates: pd.DataFrame) -> pa.Table:
 
 def status_of(estimate: Estimate) -> str:
     """Say how far an estimate may be used, from the number of patients behind it."""
-    if estimate.patients == 0:
+    if math.isnan(estimate.value):
         return "undefined"
     if estimate.patients < SHOWN_FROM:
         return "suppressed"

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from robustbench_med.statistics.patients import beside, patient_sums
+from robustbench_med.statistics.scores import ProbeEntry, Scores
+
+PATIENTS = np.array(["p", "p", "q", "q", "r"], dtype=object)
+ALL = np.ones(5, dtype=bool)
+NAN = np.nan
+
+
+def scores(values, patient, asked=None, parts=None):
+    values = np.array(values, dtype=float)[:, None]
+    asked = np.ones_like(values, dtype=bool) if asked is None else np.array(asked)[:, None]
+    probes = (ProbeEntry("clean", "clean", 0.0),)
+    none = np.zeros_like(asked)
+    parts = None if parts is None else np.array(parts, dtype=float)[:, :, None]
+    return Scores("m", "higher", patient, probes, values, asked, none, parts)
+
+
+def columns(sums):
+    return sums.numerator[:, 0].tolist(), sums.denominator[:, 0].tolist()
+
+
+def test_means_add_up_cases_and_count_the_defined_ones():
+    found = patient_sums(scores([1, 2, NAN, 4, NAN], "mean"), PATIENTS, ALL)
+    assert columns(found) == ([3, 4, 0], [2, 1, 0])
+
+
+def test_sums_are_counted_once_and_undefined_if_a_part_is():
+    found = patient_sums(scores([1, 2, NAN, 4, 7], "sum"), PATIENTS, ALL)
+    assert columns(found) == ([3, 0, 7], [1, 0, 1])
+
+
+def test_cases_that_were_not_asked_are_no_missing_part():
+    asked = [True, True, False, True, False]
+    found = patient_sums(scores([1, 2, NAN, 4, NAN], "sum", asked), PATIENTS, ALL)
+    assert columns(found) == ([3, 4, 0], [1, 1, 0])
+
+
+def test_dice_of_a_patient_comes_from_summed_voxels():
+    parts = [[10, 0, 3, 3, 0], [10, 5, 6, 4, 0], [10, 0, 6, 4, 0]]
+    found = patient_sums(scores([1, 0, 0.5, 0.75, NAN], "dice", parts=parts), PATIENTS, ALL)
+    assert columns(found) == (pytest.approx([20 / 25, 12 / 20, 0]), [1, 1, 0])
+
+
+def test_a_case_without_structure_adds_no_voxels_and_is_no_missing_part():
+    parts = [[8, 0, 3, 3, 1], [8, 0, 6, 4, 1], [8, 0, 6, 4, 1]]
+    found = patient_sums(scores([1, NAN, 0.5, 0.75, 1], "dice", parts=parts), PATIENTS, ALL)
+    assert columns(found)[0][0] == 1.0
+
+
+def test_a_failed_case_leaves_its_patient_without_dice():
+    parts = [[8, NAN, 3, 3, 1], [8, NAN, 6, 4, 1], [8, NAN, 6, 4, 1]]
+    found = patient_sums(scores([1, NAN, 0.5, 0.75, 1], "dice", parts=parts), PATIENTS, ALL)
+    assert columns(found)[1] == [0, 1, 1]
+
+
+def test_only_the_chosen_cases_and_their_patients_count():
+    chosen = np.array([False, True, False, False, True])
+    found = patient_sums(scores([1, 2, 3, 4, 5], "mean"), PATIENTS, chosen)
+    assert columns(found) == ([2, 5], [1, 1])
+
+
+def test_metrics_stand_side_by_side():
+    one = patient_sums(scores([1, 2, 3, 4, 5], "mean"), PATIENTS, ALL)
+    two = patient_sums(scores([1, 2, 3, 4, 5], "sum"), PATIENTS, ALL)
+    found = beside([one, two])
+    assert found.numerator.tolist() == [[3, 3], [7, 7], [5, 5]]
+    assert found.denominator.tolist() == [[2, 1], [2, 1], [1, 1]]

@@ -1,0 +1,321 @@
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from robustbench_med.errors import InputError
+from robustbench_med.statistics.proportions import wilson
+from robustbench_med.statistics.table import ESTIMATES, estimate_run, to_arrow
+
+METRICS = {
+    "correct": {"better": "higher", "patient": "mean", "unit": ""},
+    "dice": {"better": "higher", "patient": "dice", "unit": ""},
+    "error": {"better": "zero", "patient": "sum", "unit": "ml"},
+    "psnr": {"better": "higher", "patient": "mean", "unit": "dB"},
+}
+PROBES = [
+    {"name": "clean", "kind": "clean", "level": 0.0, "component": "clean", "ball": None},
+    {"name": "fgsm[b]", "kind": "attack", "level": 0.1, "component": "fgsm", "ball": "b"},
+    {"name": "pgd[b]", "kind": "attack", "level": 0.1, "component": "pgd", "ball": "b"},
+    {"name": "gamma@2", "kind": "shift", "level": 2.0, "component": "gamma", "ball": None},
+    {"name": "crown[b]", "kind": "certificate", "level": 0.1, "component": "crown", "ball": "b"},
+]
+NO_FAILURES = pd.DataFrame(
+    {name: pd.Series(dtype=str) for name in ("case_id", "probe", "kind", "error", "message")}
+)
+
+
+def failures(*rows):
+    rows = [(case, probe, "attack", "CaseError", "no") for case, probe in rows]
+    return pd.DataFrame(rows, columns=NO_FAILURES.columns)
+
+
+def manifest(*subgroups, probes=PROBES, seed=7):
+    return {
+        "seed": seed,
+        "metrics": METRICS,
+        "probes": probes,
+        "subgroups": [*map(list, subgroups)],
+    }
+
+
+def a_run(patients=60, per_patient=2, seed=0):
+    """Records of every probe and metric for `patients` of two sexes and three sites."""
+    rng = np.random.default_rng(seed)
+    count = patients * per_patient
+    who = np.repeat(np.arange(patients), per_patient)
+    cases = pd.DataFrame(
+        {
+            "case_id": [f"c{k:04d}" for k in range(count)],
+            "patient_id": [f"p{k:04d}" for k in who],
+            "split": "test",
+            "sex": np.array(["F", "M"], dtype=object)[who % 2],
+            "site": np.array(["A", "B", None], dtype=object)[who % 3],
+        }
+    )
+    tables = [_answers(cases, probe, rng) for probe in PROBES]
+    return pd.concat(tables, ignore_index=True), cases
+
+
+def _answers(cases, probe, rng):
+    count = len(cases)
+    shared, predicted, true = rng.integers([[20], [40], [40]], 60, size=(3, count))
+    values = {
+        "correct": rng.integers(0, 2, count), "psnr": rng.normal(30, 2, count),
+        "error": rng.normal(0, 5, count), "dice": 2 * shared / (predicted + true),
+        "dice.shared": shared, "dice.predicted": predicted, "dice.true": true,
+    }  # fmt: skip
+    if probe["kind"] == "certificate":
+        values = {"certified": rng.integers(0, 2, count)}
+    wide = pd.DataFrame(values).astype(float).assign(case_id=cases["case_id"])
+    table = wide.melt("case_id", var_name="metric")
+    return table.assign(probe=probe["name"], kind=probe["kind"], level=probe["level"])
+
+
+def flat(values, patients=None, metric="correct", **attributes):
+    """A clean probe with one value per case, and its cases."""
+    count = len(values)
+    ids = [f"c{k:04d}" for k in range(count)]
+    patients = [f"p{k:04d}" for k in (patients if patients is not None else range(count))]
+    cases = pd.DataFrame({"case_id": ids, "patient_id": patients, "split": "test", **attributes})
+    records = pd.DataFrame(
+        {"case_id": ids, "probe": "clean", "kind": "clean", "level": 0.0, "metric": metric,
+         "value": np.array(values, dtype=float)}
+    )  # fmt: skip
+    return records, cases
+
+
+def row(table, **wanted):
+    chosen = np.logical_and.reduce([table[name] == value for name, value in wanted.items()])
+    assert chosen.sum() == 1, f"{chosen.sum()} rows have {wanted}"
+    return table[chosen].iloc[0]
+
+
+def clean_only(*subgroups):
+    return manifest(*subgroups, probes=PROBES[:1])
+
+
+def test_one_row_per_probe_metric_and_group_in_the_manifests_order():
+    records, cases = a_run()
+    table = estimate_run(records, cases, NO_FAILURES, manifest(["sex"], ["site"], ["sex", "site"]))
+    assert table.columns.tolist() == ESTIMATES.names
+    names = ["clean", "fgsm[b]", "pgd[b]", "gamma@2", "crown[b]", "worst[b]"]
+    assert table["probe"].unique().tolist() == names
+    groups = ["all", "F", "M", "A", "B", "not recorded", "F \u00d7 A", "F \u00d7 B"]
+    assert table["group"].unique().tolist()[:8] == groups
+    counts = table.groupby("probe").size()
+    assert (counts.drop("crown[b]") == 4 * 12).all()
+    assert counts["crown[b]"] == 12
+    assert not table.duplicated(["probe", "metric", "subgroup", "group"]).any()
+
+
+def test_the_table_survives_a_parquet_file(tmp_path):
+    records, cases = a_run()
+    table = estimate_run(records, cases, NO_FAILURES, manifest(["sex"]))
+    arrow = to_arrow(table)
+    assert arrow.schema == ESTIMATES
+    pq.write_table(arrow, tmp_path / "estimates.parquet")
+    pd.testing.assert_frame_equal(pq.read_table(tmp_path / "estimates.parquet").to_pandas(), table)
+
+
+def test_the_order_of_the_rows_does_not_matter():
+    records, cases = a_run()
+    failed = failures(("c0003", "pgd[b]"), ("c0007", "fgsm[b]"))
+    plan = manifest(["sex"], ["site"])
+    table = estimate_run(records, cases, failed, plan)
+    shuffled = estimate_run(
+        records.sample(frac=1, random_state=1), cases.sample(frac=1, random_state=2),
+        failed.iloc[::-1], plan,
+    )  # fmt: skip
+    pd.testing.assert_frame_equal(table, shuffled, check_exact=True)
+
+
+def test_the_same_seed_gives_the_same_table_and_another_seed_moves_bootstraps_only():
+    records, cases = a_run()
+    first = estimate_run(records, cases, NO_FAILURES, manifest(["sex"]))
+    again = estimate_run(records, cases, NO_FAILURES, manifest(["sex"]))
+    other = estimate_run(records, cases, NO_FAILURES, manifest(["sex"], seed=8))
+    pd.testing.assert_frame_equal(first, again, check_exact=True)
+    moved = (first["low"] != other["low"]).to_numpy()
+    assert (moved == first["method"].str.contains("bootstrap").to_numpy()).all()
+    assert (first["value"] == other["value"]).all()
+
+
+def test_a_share_is_counted_by_hand():
+    records, cases = flat([1] * 45 + [0] * 15, sex=["F"] * 40 + ["M"] * 20)
+    table = estimate_run(records, cases, NO_FAILURES, clean_only(["sex"]))
+    overall = row(table, group="all")
+    assert (overall["value"], overall["method"], overall["status"]) == (0.75, "Wilson", "ok")
+    assert (overall["low"], overall["high"]) == wilson(45, 60)
+    assert np.isnan(overall["difference"])
+    women = row(table, group="F")
+    assert (women["value"], women["rest_value"], women["rest_patients"]) == (1.0, 0.25, 20)
+    assert women["difference"] == 0.75
+    assert women["difference_method"] == "Newcombe"
+
+
+def test_patient_dice_and_sums_by_hand():
+    shared = [30, 10, 5] * 10
+    predicted, true = [40, 20, 20] * 10, [50, 10, 5] * 10
+    patients = np.repeat(np.arange(15), 2)
+    parts = {"dice": np.nan, "dice.shared": shared, "dice.predicted": predicted, "dice.true": true}
+    tables = [flat(np.broadcast_to(v, 30), patients, m)[0] for m, v in parts.items()]
+    errors, cases = flat(np.arange(30), patients, "error")
+    table = estimate_run(pd.concat([*tables, errors]), cases, NO_FAILURES, clean_only())
+    by_patient = [np.reshape(part, (15, 2)).sum(axis=1) for part in (shared, predicted, true)]
+    dice = 2 * by_patient[0] / (by_patient[1] + by_patient[2])
+    assert row(table, metric="dice")["value"] == pytest.approx(dice.mean())
+    assert row(table, metric="dice")["patients"] == 15
+    assert row(table, metric="error")["value"] == np.arange(30).sum() / 15
+
+
+@pytest.mark.parametrize(
+    ("patients", "status"),
+    [(1, "suppressed"), (9, "suppressed"), (10, "not gated"), (29, "not gated"), (30, "ok")],
+)
+def test_few_patients_are_suppressed_or_shown_without_being_gated(patients, status):
+    values = np.arange(patients) % 2
+    sexes = ["F"] * patients + ["M"] * 40
+    records, cases = flat([*values, *[1, 0] * 20], sex=sexes)
+    table = estimate_run(records, cases, NO_FAILURES, clean_only(["sex"]))
+    found = row(table, group="F")
+    assert (found["status"], found["patients"]) == (status, patients)
+    hidden = ["value", "low", "high", "rest_value", "rest_patients", "difference",
+              "difference_low", "difference_high"]  # fmt: skip
+    assert found[hidden].isna().all() == (status == "suppressed")
+    assert found[hidden].notna().all() == (status != "suppressed")
+
+
+def test_a_small_complement_is_not_told_by_the_group_it_completes():
+    records, cases = flat([1, 0] * 25, sex=["F"] * 9 + ["M"] * 41)
+    table = estimate_run(records, cases, NO_FAILURES, clean_only(["sex"]))
+    rest = ["rest_value", "rest_patients", "difference", "difference_low", "difference_high"]
+    assert row(table, group="M")[rest].isna().all()
+    assert row(table, group="M")["status"] == "ok"
+
+
+def test_fewer_than_ten_patients_overall_are_suppressed_too():
+    records, cases = flat([0, 1] * 20, np.repeat(np.arange(8), 5))
+    found = estimate_run(records, cases, NO_FAILURES, clean_only()).iloc[0]
+    assert (found["status"], found["patients"], found["cases"]) == ("suppressed", 8, 40)
+    assert np.isnan(found["value"])
+
+
+def test_patients_are_counted_not_cases():
+    records, cases = flat(np.arange(40) / 40, np.repeat(np.arange(10), 4), "psnr")
+    assert estimate_run(records, cases, NO_FAILURES, clean_only()).iloc[0]["status"] == "not gated"
+
+
+def test_undefined_and_failed_cases_are_counted_apart():
+    records, cases = flat([np.nan] * 5 + [1.0, 2.0] * 20, metric="psnr")
+    failed = failures(("c0000", "clean"), ("c0001", "clean"))
+    found = estimate_run(records, cases, failed, clean_only()).iloc[0]
+    assert (found["cases"], found["undefined"], found["failed"]) == (40, 3, 2)
+    assert (found["patients"], found["value"]) == (40, 1.5)
+
+
+def test_nothing_defined_is_undefined():
+    records, cases = flat([np.nan] * 20, metric="psnr")
+    found = estimate_run(records, cases, NO_FAILURES, clean_only()).iloc[0]
+    assert (found["status"], found["patients"], found["undefined"]) == ("undefined", 0, 20)
+
+
+def test_a_probe_that_failed_everywhere_still_has_rows():
+    records, cases = flat([1, 0] * 10)
+    failed = failures(*[(case, "pgd[b]") for case in cases["case_id"]])
+    plan = manifest(probes=[PROBES[0], PROBES[2]])
+    table = estimate_run(records, cases, failed, plan)
+    for name in ("pgd[b]", "worst[b]"):
+        found = row(table, probe=name, metric="correct")
+        assert (found["status"], found["failed"], found["undefined"]) == ("undefined", 20, 0)
+
+
+def test_equal_values_get_no_interval():
+    records, cases = flat([31.5] * 40, metric="psnr", sex=["F", "M"] * 20)
+    table = estimate_run(records, cases, NO_FAILURES, clean_only(["sex"]))
+    assert (table["status"] == "no interval").all()
+    assert (table["value"] == 31.5).all()
+    assert table["low"].isna().all()
+    assert row(table, group="F")["difference"] == 0
+    assert np.isnan(row(table, group="F")["difference_low"])
+
+
+def test_the_worst_case_is_at_most_as_good_as_every_attack_and_clean():
+    records, cases = a_run()
+    table = estimate_run(records, cases, NO_FAILURES, manifest(["sex"]))
+    wide = table[table["metric"] == "psnr"].pivot_table("value", "group", "probe")
+    for name in ("clean", "fgsm[b]", "pgd[b]"):
+        assert (wide["worst[b]"] <= wide[name]).all()
+    psnr = records[records["metric"] == "psnr"]
+    within = psnr[psnr["probe"].isin(["clean", "fgsm[b]", "pgd[b]"])]
+    expected = within.groupby("case_id")["value"].min().mean()
+    assert wide.loc["all", "worst[b]"] == pytest.approx(expected)
+
+
+def test_a_failed_attack_is_skipped_in_the_worst_case_and_counted():
+    records, cases = a_run()
+    gone = (records["probe"] == "pgd[b]") & (records["case_id"] == "c0000")
+    table = estimate_run(records[~gone], cases, failures(("c0000", "pgd[b]")), manifest())
+    found = row(table, probe="worst[b]", metric="psnr")
+    assert (found["failed"], found["cases"], found["kind"]) == (1, 120, "worst")
+    assert found["level"] == 0.1
+
+
+def test_the_worst_case_covers_only_what_was_attacked():
+    records, cases = a_run()
+    attacked = set(cases["case_id"][:50])
+    kept = (records["kind"] != "attack") | records["case_id"].isin(attacked)
+    table = estimate_run(records[kept], cases, NO_FAILURES, manifest())
+    assert row(table, probe="worst[b]", metric="psnr")["cases"] == 50
+    assert row(table, probe="clean", metric="psnr")["cases"] == 120
+
+
+def test_two_halves_of_a_cohort_mirror_each_other():
+    records, cases = a_run()
+    table = estimate_run(records, cases, NO_FAILURES, manifest(["sex"]))
+    women, men = (table[table["group"] == group].reset_index() for group in "FM")
+    assert women["value"].tolist() == men["rest_value"].tolist()
+    np.testing.assert_allclose(women["difference"], -men["difference"])
+    np.testing.assert_allclose(women["difference_low"], -men["difference_high"], atol=1e-12)
+
+
+def test_missing_attributes_make_a_group_and_belong_to_the_rest_of_others():
+    records, cases = flat([1] * 30 + [0] * 30, sex=["F"] * 20 + [None] * 20 + ["M"] * 20)
+    table = estimate_run(records, cases, NO_FAILURES, clean_only(["sex"]))
+    assert row(table, group="not recorded")["value"] == 0.5
+    assert row(table, group="F")["rest_patients"] == 40
+
+
+def test_a_patient_whose_cases_differ_counts_in_both_groups():
+    patients = np.repeat(np.arange(20), 2)
+    records, cases = flat([1, 0] * 20, patients, phase=["ED", "ES"] * 20)
+    table = estimate_run(records, cases, NO_FAILURES, clean_only(["phase"]))
+    assert row(table, group="ED")[["value", "patients"]].tolist() == [1.0, 20]
+    assert row(table, group="ES")[["value", "patients"]].tolist() == [0.0, 20]
+
+
+def test_an_unknown_subgroup_is_refused_with_a_suggestion():
+    records, cases = a_run()
+    with pytest.raises(InputError, match=r"no attribute 'sx' in the cases; did you mean 'sex'\?"):
+        estimate_run(records, cases, NO_FAILURES, manifest(["sx"]))
+
+
+def test_a_run_without_answers_gives_an_empty_table():
+    records, cases = a_run()
+    table = estimate_run(records.iloc[:0], cases, NO_FAILURES, manifest(["sex"]))
+    assert table.columns.tolist() == ESTIMATES.names
+    assert table.empty
+
+
+def test_statistics_never_load_torch():
+    code = (
+        "import sys, pkgutil, importlib, robustbench_med.statistics as s\n"
+        "for found in pkgutil.iter_modules(s.__path__):\n"
+        "    importlib.import_module(f'{s.__name__}.{found.name}')\n"
+        "assert 'robustbench_med.statistics.table' in sys.modules\n"
+        "sys.exit('torch' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
