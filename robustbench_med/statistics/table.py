@@ -10,8 +10,9 @@ import pyarrow as pa
 from robustbench_med.statistics.bootstrap import generator
 from robustbench_med.statistics.comparison import Difference, difference
 from robustbench_med.statistics.estimate import Estimate
+from robustbench_med.statistics.reading import asked_cases, read_scores
 from robustbench_med.statistics.samples import Sample, sample
-from robustbench_med.statistics.scores import Flags, Scores, asked_cases, read_scores
+from robustbench_med.statistics.scores import Flags, Scores
 from robustbench_med.statistics.slices import EVERYONE, Slice, slices_of
 from robustbench_med.statistics.worst import with_worst
 

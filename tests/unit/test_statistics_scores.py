@@ -1,125 +1,21 @@
 import numpy as np
-import pandas as pd
 import pytest
 
-from robustbench_med.errors import InputError, IntegrityError
-from robustbench_med.statistics.scores import asked_cases, read_scores
-
-CASES = pd.DataFrame(
-    {"case_id": ["c3", "c1", "c2", "c4"], "patient_id": ["q", "p", "p", "r"], "split": "test"}
-)
-MANIFEST = {
-    "seed": 1,
-    "metrics": {
-        "dice": {"better": "higher", "patient": "dice", "unit": ""},
-        "error": {"better": "zero", "patient": "sum", "unit": "ml"},
-    },
-    "probes": [
-        {"name": "clean", "kind": "clean", "level": 0.0, "ball": None},
-        {"name": "pgd[b]", "kind": "attack", "level": 0.1, "component": "pgd", "ball": "b"},
-        {"name": "crown[b]", "kind": "certificate", "level": 0.1, "ball": "b"},
-    ],
-    "subgroups": [],
-}
-KINDS = {"clean": ("clean", 0.0), "pgd[b]": ("attack", 0.1), "crown[b]": ("certificate", 0.1)}
+from robustbench_med.statistics.scores import ProbeEntry, Scores
 
 
-def records(*rows):
-    full = [(case, probe, *KINDS[probe], metric, value) for case, probe, metric, value in rows]
-    columns = ["case_id", "probe", "kind", "level", "metric", "value"]
-    return pd.DataFrame(full, columns=columns)
+def scores(values, patient="mean"):
+    values = np.array(values, dtype=float)
+    probes = tuple(ProbeEntry(f"gamma@{k}", "shift", float(k)) for k in range(values.shape[1]))
+    asked = np.ones(values.shape, dtype=bool)
+    return Scores("correct", "higher", patient, probes, values, asked, ~asked)
 
 
-def failures(*rows):
-    full = [
-        (case, probe, KINDS.get(probe, ("attack", 0))[0], "CaseError", "no") for case, probe in rows
-    ]
-    return pd.DataFrame(full, columns=["case_id", "probe", "kind", "error", "message"])
+def test_a_metric_is_zero_one_if_every_defined_value_under_every_probe_is():
+    assert scores([[0, 1], [1, np.nan]]).zero_one
+    assert not scores([[0, 1], [1, 0.5]]).zero_one
 
 
-def read(table, failed=None, manifest=MANIFEST):
-    failed = failures() if failed is None else failed
-    found = read_scores(table, asked_cases(table, CASES, failed), failed, manifest)
-    return {scores.metric: scores for scores in found}
-
-
-DICE = [("c1", "clean", f"dice{part}", value) for part, value in
-        [("", 0.5), (".shared", 1), (".predicted", 2), (".true", 2)]]  # fmt: skip
-
-
-def test_only_cases_that_were_asked_are_kept_in_order_of_patient_and_case():
-    table = records(("c3", "clean", "error", 1.0), ("c2", "clean", "error", 1.0))
-    kept = asked_cases(table, CASES, failures(("c1", "pgd[b]")))
-    assert kept["case_id"].tolist() == ["c1", "c2", "c3"]
-
-
-def test_values_stand_by_case_and_probe():
-    table = records(
-        ("c3", "clean", "error", 3.0), ("c1", "pgd[b]", "error", 1.5), ("c1", "clean", "error", 1.0)
-    )  # fmt: skip
-    found = read(table)["error"]
-    np.testing.assert_array_equal(found.values, [[1.0, 1.5], [3.0, np.nan]])
-    assert found.asked.tolist() == [[True, True], [True, False]]
-    assert [probe.name for probe in found.probes] == ["clean", "pgd[b]"]
-    assert (found.better, found.patient) == ("zero", "sum")
-
-
-def test_failed_cases_count_as_asked_though_they_have_no_record():
-    table = records(("c1", "clean", "error", 1.0), ("c2", "clean", "error", np.nan))
-    found = read(table, failures(("c3", "clean")))["error"]
-    assert found.asked[:, 0].tolist() == [True, True, True]
-    assert found.failed[:, 0].tolist() == [False, False, True]
-
-
-def test_a_probe_that_failed_on_every_case_keeps_its_metrics():
-    found = read(records(*DICE), failures(("c1", "pgd[b]"), ("c1", "crown[b]")))
-    assert {name: [p.name for p in s.probes] for name, s in found.items()} == {
-        "dice": ["clean", "pgd[b]"],
-        "error": ["pgd[b]"],
-        "certified": ["crown[b]"],
-    }
-
-
-def test_companions_serve_their_metric_and_are_no_metrics_themselves():
-    found = read(records(*DICE))
-    assert "dice.shared" not in found
-    assert found["dice"].parts[:, 0, 0].tolist() == [1, 2, 2]
-
-
-def test_dice_without_companions_falls_back_to_the_mean():
-    found = read(records(DICE[0]))["dice"]
-    assert (found.patient, found.parts) == ("mean", None)
-
-
-def test_certificates_bring_metrics_that_the_manifest_need_not_know():
-    names = ["margin_bound", "undecided", "certified", "falsified", "slack", "certified.extra"]
-    found = read(records(*[("c1", "crown[b]", name, 1.0) for name in names]))
-    better = {
-        name: scores.better for name, scores in found.items() if name not in MANIFEST["metrics"]
-    }
-    assert better == {
-        "certified": "higher", "falsified": "lower", "undecided": "lower",
-        "margin_bound": "higher", "slack": "higher",
-    }  # fmt: skip
-    assert found["certified"].patient == "mean"
-
-
-def test_zero_one_looks_at_every_probe_of_the_metric():
-    rows = [("c1", "crown[b]", "certified", 1.0), ("c1", "clean", "error", 1.0)]
-    found = read(records(*rows, ("c2", "crown[b]", "certified", np.nan)))
-    assert found["certified"].zero_one
-    assert not found["error"].zero_one  # a sum of 0/1 is a count
-    found = read(records(*rows, ("c2", "crown[b]", "certified", 0.25)))
-    assert not found["certified"].zero_one
-
-
-def test_tables_that_do_not_belong_together_are_refused():
-    one = records(("c1", "clean", "error", 1.0))
-    with pytest.raises(InputError, match="case 'c9' is not in the cases table"):
-        read(one.assign(case_id="c9"))
-    with pytest.raises(InputError, match=r"probe 'cleen' is not in the manifest; did you mean 'c"):
-        read(one.assign(probe="cleen"))
-    with pytest.raises(InputError, match="'c1' again"):
-        asked_cases(one, pd.concat([CASES, CASES]).query("case_id == 'c1'"), failures())
-    with pytest.raises(IntegrityError, match="two values of 'error'"):
-        read(pd.concat([one, one]))
+@pytest.mark.parametrize("patient", ["sum", "dice"])
+def test_a_patient_value_made_from_zeros_and_ones_is_no_share(patient):
+    assert not scores([[0, 1], [1, 1]], patient).zero_one
