@@ -42,10 +42,9 @@ def load_folder(  # noqa: PLR0913 (each is a key of the plan's cohort table)
     where: Where | None = None,
     name: str | None = None,
 ) -> Cohort:
-    """Read a CSV and the PNG, JPEG, NIfTI or `.npy` files it names.
+    """Read a CSV and the PNG, JPEG, NIfTI or `.npy` files it names, as `docs/folder.md` shows.
 
-    Every file is decoded once here, to check and hash it, and again when its case is asked
-    for, so a cohort may exceed memory. Images come in [0, 1]. `docs/folder.md` has examples.
+    Files are decoded once here, to check and hash them, and again when a case is asked for.
 
     Args:
         folder: Where the files are; the paths in the table start here.
@@ -60,33 +59,28 @@ def load_folder(  # noqa: PLR0913 (each is a key of the plan's cohort table)
         colour: `grey` or `rgb`, of PNG and JPEG images.
         volume: `whole`, or `slices` for one case per z.
         axes: Order of the stored axes of NIfTI (`xyz`) and `.npy` (`zyx`) files.
-        intensity: `dtype`, `case`, or `[low, high]`.
+        intensity: What becomes [0, 1]: `dtype`, `case`, or `[low, high]`.
         splits: `{ column = ... }`, or shares of the patients with an optional `seed`.
         split: The one to load; None for all cases.
         where: Per column the values a row must have; `"*"` for any that is not empty.
         name: Of the cohort; None for the folder's.
 
     Raises:
-        InputError: With a line for every mistake in the settings; if there is none, with a
-            line for every mistake in table and files.
+        InputError: With a line per mistake in the settings, or else in table and files.
     """
     problems: list[str] = []
     root = Path(str(folder))
     listing = attempt(problems, lambda: read_table(root / str(table)))
-    layout = attempt(
-        problems, lambda: read_layout(root, columns, (task, labels), (attributes, bands))
-    )
+    known, grid, words = (attributes, bands), (size, fit), (colour, volume)
+    layout = attempt(problems, lambda: read_layout(root, columns, (task, labels), known))
     schema = layout.mask_schema if layout is not None else None
-    reader = attempt(
-        problems, lambda: read_reader(schema, intensity, (size, fit), axes, (colour, volume))
-    )
+    reader = attempt(problems, lambda: read_reader(schema, intensity, grid, axes, words))
     selection = attempt(problems, lambda: read_selection(where, splits, split))
     if listing is not None and layout is not None and selection is not None:
         problems += listing.unknown([*layout.asked(), *selection.asked()])
     if listing is None or layout is None or reader is None or selection is None or problems:
         raise InputError("\n".join(problems))
-    places = _places(listing, layout, reader, selection)
-    cases = FolderCases(layout.task, reader, places)
+    cases = FolderCases(layout.task, reader, _places(listing, layout, reader, selection))
     return Cohort(name or root.resolve().name, layout.task, INTENSITIES, cases)
 
 

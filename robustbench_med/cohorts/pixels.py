@@ -21,6 +21,7 @@ Array = NDArray[Any]
 Colour = Literal["grey", "rgb"]
 
 _MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001}
+_PICTURES = ("PNG", "JPEG")
 _UNREADABLE = (
     OSError, EOFError, ValueError, SyntaxError, IndexError, TypeError, OverflowError, MemoryError,
     KeyError, tokenize.TokenError,
@@ -96,7 +97,9 @@ def _by_suffix(path: Path, axes: str | None, mode: str) -> Pixels:
 
 
 def _picture(path: Path, mode: str) -> Pixels:
-    with Image.open(path, formats=("PNG", "JPEG")) as picture:
+    with Image.open(path, formats=_PICTURES) as picture:
+        picture.verify()  # the checksums and the end of a PNG, which decoding may pass over
+    with Image.open(path, formats=_PICTURES) as picture:
         if mode == "labels" and len(picture.getbands()) > 1:
             raise InputError(f"{path}: expected a mask of one channel, got {picture.mode}")
         array = _converted(picture, mode)
