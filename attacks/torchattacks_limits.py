@@ -75,7 +75,7 @@ def check_request(name: str, settings: Settings, model: Model, image: Tensor, ba
     Raises:
         UnsupportedError: Saying which, and what the attack can do.
     """
-    problems = [*_task(name, settings, model), *_ball(name, ball), *_image(name, image)]
+    problems = [*_task(name, settings, model), *_ball(name, ball), *_image(name, image, ball.norm)]
     if problems:
         raise UnsupportedError(f"torchattacks: {name}: {'; '.join(problems)}")
 
@@ -99,13 +99,15 @@ def _ball(name: str, ball: Ball) -> Iterator[str]:
         yield f"it changes every voxel, got a ball that is limited to {ball.support!r}"
 
 
-def _image(name: str, image: Tensor) -> Iterator[str]:
+def _image(name: str, image: Tensor, norm: Norm) -> Iterator[str]:
     if image.ndim != 4:
         yield f"it handles images (c, y, x), got {tuple(image.shape[1:])}"
     if name in ("TIFGSM", "PIFGSM", "PIFGSMPP") and image.shape[1] != 3:
         yield f"its kernels are fixed at 3 channels, got {image.shape[1]}"
     if name in ("TIFGSM", "DIFGSM") and image.shape[-2] != image.shape[-1]:
         yield f"it makes every image square, got {tuple(image.shape[2:])}"
+    if (name, norm) == ("Square", "l2") and not image.shape[-1] == image.shape[-2] >= 25:
+        yield f"its tiles need a square of 25 voxels or more, got {tuple(image.shape[2:])}"
     if name == "FAB" and image.dtype == torch.float64:
         yield "it mixes float32 into a float64 search"
 
