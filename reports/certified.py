@@ -24,6 +24,9 @@ SAYS = {
 }
 
 
+SMOOTHED = "least that stays correct, of the smoothed model, with the stated probability"
+
+
 def certified(evidence: Evidence) -> Section:
     """One line per certificate: proved share, attacked share, clean share."""
     found = sandwiches(evidence)
@@ -78,7 +81,7 @@ def _table(found: list[Sandwich]) -> Table:
         (
             label(sandwich.probe),
             name,
-            SAYS.get(name, DASH),
+            SMOOTHED if sandwich.statistical and name == "certified" else SAYS.get(name, DASH),
             *estimate_rows.cells(row),
             estimate_rows.method(row),
             estimate_rows.reason(row),
@@ -116,7 +119,7 @@ def _paint(figure: Canvas, found: list[Sandwich]) -> None:
 
 def _line(axes: Axes, sandwich: Sandwich, height: int) -> None:
     low, high = sandwich.certified, sandwich.attacked
-    if high is not None and low.value <= high.value:
+    if high is not None and not sandwich.statistical and low.value <= high.value:
         axes.barh(height, high.value - low.value, 0.5, low.value, color=LIGHT)
     _mark(axes, low, height + 0.12, (COLOURS[2], ">", "certified: lower limit"))
     if high is not None:

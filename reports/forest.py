@@ -69,7 +69,7 @@ def _mark(axes: Axes, row: Any, height: int, colour: str) -> None:  # noqa: ANN4
         "color": GREY,
         "fontsize": 7,
     }
-    axes.text(1.01, height, count(row.patients), **shown)
+    axes.text(1.04, height, count(row.patients), **shown)
     if row.status in ("suppressed", "undefined"):
         word = "too few to show" if row.status == "suppressed" else "no value"
         axes.text(0.02, height, word, style="italic", **shown)

@@ -198,7 +198,9 @@ def _decide(rule: Rule, low: float, high: float) -> tuple[Verdict, str]:
 
 
 def _losses(row: Any) -> str:  # noqa: ANN401
-    """What the number leaves out."""
+    """What the number leaves out; of a suppressed group, nothing is told."""
+    if row.status == "suppressed":
+        return ""
     lost = [f"{int(n)} {name}" for name, n in (("undefined", row.undefined), ("failed", row.failed))
             if n and n == n]  # fmt: skip  # noqa: PLR0124
     return f"; {', '.join(lost)} of {count(row.cases)} cases" if lost else ""

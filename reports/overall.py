@@ -47,7 +47,7 @@ def _certificates(evidence: Evidence) -> Table:
     found = estimate_rows.listed(table[chosen])
     rows = tuple((_row(row)[0], label(row.metric), *_row(row)[2:]) for row in found)
     columns = (COLUMNS[0], "Metric", *COLUMNS[2:])
-    caption = "Certificates, all patients asked about"
+    caption = "Certificates, all patients asked about. Undecided means not proved, not attackable"
     return Table(caption, columns, rows, tuple(estimate_rows.tone(row) for row in found))
 
 

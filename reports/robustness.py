@@ -32,13 +32,16 @@ class Curve:
 
 def robustness(evidence: Evidence) -> Section:
     """One figure per metric: a panel per norm, a curve per attack, and the worst case."""
-    paragraphs = (
+    paragraphs: tuple[str, ...] = (
         (
             "An attack searches the ball for the image that the model handles worst. What it "
             "finds is real harm, and there may be more: the harm is no less than shown, so a "
             "curve is the most robustness that can be claimed. The band is the 95% interval of "
-            "the worst case over the clean image and all attacks of the ball, which lies on or "
-            "beyond each of them."
+            "the worst case over the clean image and all attacks of the ball."
+        ),
+        (
+            "Of a metric that is best near zero the worst case keeps its sign, so errors to both "
+            "sides cancel in the mean: read it beside the attacks."
         ),
     )
     found = [
@@ -86,6 +89,7 @@ def _figure(evidence: Evidence, metric: str, place: int) -> Figure:
 
 
 def _panel(axes: Axes, found: list[Curve], clean: Any) -> None:  # noqa: ANN401
+    axes.locator_params(axis="x", nbins=5)
     axes.grid(color=LIGHT, linewidth=0.6)
     axes.set_axisbelow(True)
     attacks = [curve for curve in found if curve.name != "worst"]

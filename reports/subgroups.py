@@ -13,6 +13,7 @@ COLUMNS = (
     "Group", "Probe", "Value", "95% interval", "Patients", "Cases", "Undefined", "Failed",
     "Minus the rest", "95% interval", "Interval by", "Note",
 )  # fmt: skip
+EVERY = "each of these"
 WORST_SHOWN = 5
 
 
@@ -72,9 +73,20 @@ def _alt(metric: str, probes: list[str]) -> str:
 
 
 def _table(caption: str, part: pd.DataFrame) -> Table:
-    found = estimate_rows.listed(part)
+    found = _once_if_hidden(estimate_rows.listed(part))
     tones = tuple(estimate_rows.tone(row) for row in found)
     return Table(caption, COLUMNS, tuple(_row(row) for row in found), tones)
+
+
+def _once_if_hidden(rows: list[Any]) -> list[Any]:
+    """Leave one row of each group that is suppressed under every probe."""
+    shown = {(row.subgroup, row.group) for row in rows if row.status != "suppressed"}
+    kept: dict[tuple[str, ...], Any] = {}
+    for row in rows:
+        group = (row.subgroup, row.group)
+        name = row.probe if group in shown else EVERY
+        kept.setdefault((*group, name), row._replace(probe=name))
+    return list(kept.values())
 
 
 def _row(row: Any) -> tuple[str, ...]:  # noqa: ANN401

@@ -43,8 +43,7 @@ def rule_table(judgements: tuple[Judgement, ...]) -> Table:
         (
             judgement.outcome,
             label(judgement.rule.id, 40),
-            label(judgement.rule.probe),
-            label(judgement.rule.metric),
+            f"{label(judgement.rule.metric, 40)} under {label(judgement.rule.probe, 40)}",
             label(judgement.group),
             limit(judgement),
             judgement.observed,
@@ -53,7 +52,7 @@ def rule_table(judgements: tuple[Judgement, ...]) -> Table:
         for judgement in judgements
     )
     columns = (
-        "Verdict", "Rule", "Probe", "Metric", "Group", "Limit", "Observed, with interval", "Why",
+        "Verdict", "Rule", "Judged", "Group", "Limit", "Observed, with interval", "Why",
     )  # fmt: skip
     tones = tuple(judgement.outcome for judgement in judgements)
     return Table("Rules of the policy, one row per group judged", columns, rows, tones)
