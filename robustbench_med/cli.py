@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit code."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.ERROR, format="rbmed: %(message)s")
+    _make_importable(Path.cwd(), *(options.plan.resolve().parent,) if "plan" in options else ())
     command = importlib.import_module(f"robustbench_med.commands.{options.command}")
     try:
         code: int = command.main(options)
@@ -37,6 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     return code
+
+
+def _make_importable(*folders: Path) -> None:
+    """Let a plan name `module:function` from here and from beside itself."""
+    sys.path[:0] = [str(folder) for folder in folders if str(folder) not in sys.path]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,15 +1,19 @@
 """Carry out a plan: cohort, model, cells, estimates, reports, all into one run folder."""
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from robustbench_med.cases import CaseSummary, Cohort
 from robustbench_med.engine.agreement import check_agreement
 from robustbench_med.engine.cells import Cell, Inquiry, cells
 from robustbench_med.engine.local import Effort, OnProgress, Progress, compute
+from robustbench_med.engine.sources import code_digest
 from robustbench_med.engine.store import is_stored, merge, prune
 from robustbench_med.errors import IncompleteError, InputError, IntegrityError
 from robustbench_med.manifest import begin_manifest, now, with_end
@@ -23,6 +27,12 @@ from robustbench_med.survey import case_table, survey
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+WRITTEN = (
+    "cases.parquet", "records.parquet", "failures.parquet", "estimates.parquet", "report.html",
+    "summary.md", "junit.xml",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,9 +61,18 @@ def prepare(plan: Plan) -> Prepared:
     inquiries, metrics = build_inquiries(plan, cohort, summaries)
     model = load_model(plan.model, cohort=cohort, device=plan.device, folder=plan.folder)
     check_agreement(model, cohort)
-    digest = model_digest(model)
+    digest = _model_and_code(model)
     todo = tuple(cells(inquiries, summaries, model=digest, seed=plan.seed))
     return Prepared(plan, cohort, model, summaries, inquiries, metrics, todo, digest)
+
+
+def _model_and_code(model: Model) -> str:
+    """Weights do not tell how a module uses them, so its classes' code counts too."""
+    network = getattr(model, "network", None)
+    parts = network.modules() if isinstance(network, nn.Module) else ()
+    modules = {type(part).__module__ for part in (model, *parts)}
+    own = {name for name in modules if not name.startswith(("torch.", "builtins"))}
+    return hashlib.sha256(f"{model_digest(model)}{code_digest(own)}".encode()).hexdigest()
 
 
 def run_plan(plan: Plan, folder: str | Path, *, on_progress: OnProgress | None = None) -> Run:
@@ -75,6 +94,8 @@ def run_plan(plan: Plan, folder: str | Path, *, on_progress: OnProgress | None =
     run = Run(Path(folder))
     _refuse_another(run, plan)
     prepared = prepare(plan)
+    if _is_current(run, prepared):
+        return Run.open(folder)
     known = sum(is_stored(run.cells_folder, cell) for cell in prepared.cells)
     manifest = begin_manifest(prepared, run, known)
     write_json(run.manifest_path, manifest)
@@ -89,6 +110,18 @@ def run_plan(plan: Plan, folder: str | Path, *, on_progress: OnProgress | None =
             raise IncompleteError(_interrupted(prepared, run)) from None
         raise
     return _finish(prepared, run, manifest, time.perf_counter() - started)
+
+
+def _is_current(run: Run, prepared: Prepared) -> bool:
+    """Whether the folder already holds all that this plan, model and cohort would give."""
+    if not run.manifest_path.is_file():
+        return False
+    there = Run.open(run.folder).manifest
+    begun = begin_manifest(prepared, run, len(prepared.cells))
+    same = all(there[part] == begun[part] for part in ("plan_digest", "digests", "policy"))
+    written = all((run.folder / name).is_file() for name in WRITTEN)
+    cells = all(is_stored(run.cells_folder, cell) for cell in prepared.cells)
+    return same and written and cells and there["state"] == "complete"
 
 
 def _compute(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None]) -> None:

@@ -25,9 +25,7 @@ def contradictions(records: pd.DataFrame, manifest: Mapping[str, Any]) -> list[s
         & (records["metric"] == "certified")
         & ~records["probe"].str.startswith(STATISTICAL)
     ]
-    attacks = records[
-        records["kind"].isin(["attack", "clean"]) & (records["metric"] == "correct")
-    ]
+    attacks = records[records["kind"].isin(["attack", "clean"]) & (records["metric"] == "correct")]
     pairs = proofs.merge(attacks, on="case_id", suffixes=("_proof", "_attack"))
     same = pairs["probe_proof"].map(balls) == pairs["probe_attack"].map(balls)
     inside = same | (pairs["kind_attack"] == "clean")
