@@ -12,6 +12,14 @@ from robustbench_med.model import TorchModel
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball, per_case_norm
 
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
 FREE = (-float("inf"), float("inf"))
 PAIR = Task("classification", ("a", "b"))
 ATTACKS = [Fgsm(), Pgd(steps=100), Pgd(steps=10, random_start=False)]

@@ -10,6 +10,14 @@ from robustbench_med.errors import UnsupportedError
 from robustbench_med.model import TorchModel
 from robustbench_med.threat import Ball, per_case_norm
 
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
 UNBOUNDED = (-float("inf"), float("inf"))
 
 
