@@ -27,6 +27,11 @@ def test_missing_values_form_a_group_of_their_own_that_comes_last():
     assert [s.group for s in slices_of(CASES, ["smoker"])] == ["False", "True", NOT_RECORDED]
 
 
+def test_missing_comes_last_whatever_the_other_values_are():
+    cases = CASES.assign(vendor=["a", "z", None, "z1", "a2"])
+    assert [s.group for s in slices_of(cases, ["vendor"])][-1] == NOT_RECORDED
+
+
 def test_numbers_are_written_plainly_and_ordered_as_numbers():
     assert [s.group for s in slices_of(CASES, ["age"])] == ["9", "30", "61", NOT_RECORDED]
     bands = [s.group for s in slices_of(CASES, ["band"])]

@@ -197,6 +197,19 @@ def test_a_small_complement_is_not_told_by_the_group_it_completes():
     assert row(table, group="M")["status"] == "ok"
 
 
+@pytest.mark.parametrize("small", ["F", "M"])
+def test_patients_without_a_defined_value_do_not_lift_suppression(small):
+    sexes = np.repeat(["F", "M"], 20)
+    values = np.tile([1.0, 0.0], 20)
+    values[np.flatnonzero(sexes == small)[9:]] = np.nan
+    records, cases = flat(values, sex=sexes)
+    table = estimate_run(records, cases, NO_FAILURES, clean_only(["sex"]))
+    assert row(table, group=small)["status"] == "suppressed"
+    for group in "FM":
+        found = row(table, group=group)
+        assert found[["rest_value", "rest_patients", "difference", "difference_low"]].isna().all()
+
+
 def test_fewer_than_ten_patients_overall_are_suppressed_too():
     records, cases = flat([0, 1] * 20, np.repeat(np.arange(8), 5))
     found = estimate_run(records, cases, NO_FAILURES, clean_only()).iloc[0]

@@ -55,6 +55,13 @@ def test_failures_are_counted_and_unasked_cases_are_not():
     assert found.asked[:, 6].tolist() == [True, True, True, True, False, True]
 
 
+def test_a_clean_failure_counts_only_where_an_attack_was_tried():
+    failed = FAILED.copy()
+    failed[[0, 4], 0] = True
+    found = with_worst(Scores("m", "higher", "mean", PROBES, VALUES, ASKED, failed))
+    assert found.failed[:, 6].tolist() == [True, False, False, True, False, False]
+
+
 def test_worst_is_highest_where_lower_is_better():
     found = with_worst(scores("lower"))
     np.testing.assert_array_equal(found.values[:, 6], [0.9, 0.9, 0.8, 0.9, NAN, NAN])
