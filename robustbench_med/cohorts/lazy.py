@@ -119,8 +119,12 @@ def _digest(files: Files) -> str:
 
 
 def _read(reader: Reader, files: Files, expected: str) -> Scaled:
-    if _digest(files) != expected:
-        names = " or ".join(str(path) for path in files if path)
+    names = " or ".join(str(path) for path in files if path)
+    try:
+        found = _digest(files)
+    except OSError as error:
+        raise IntegrityError(f"{names} was read at the load and now cannot be: {error}") from error
+    if found != expected:
         raise IntegrityError(f"{names} changed since the cohort was loaded; load it again")
     return reader.scaled(reader.stored(*files))
 

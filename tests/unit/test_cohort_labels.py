@@ -234,9 +234,18 @@ def test_a_grid_resizes_volumes_plane_by_plane():
             image[None, :, z], (4, 5), mode="bilinear", align_corners=False, antialias=True
         )[0]
         assert torch.allclose(whole[:, z], plane)
-    mask = torch.arange(80).reshape(1, 8, 10)
-    assert set(grid.mask(mask, 0).unique().tolist()) <= set(range(80))
     assert grid.spacing_mm((5, 1, 2), image.shape).tolist() == [5, 2, 4]
+
+
+@pytest.mark.parametrize("size", [(4, 5), (3, 7), (11, 13)])
+def test_a_mask_takes_the_class_of_the_nearest_voxel_centre(size):
+    mask = torch.from_numpy(np.random.default_rng(0).integers(0, 9, (2, 8, 10)))
+    y, x = (
+        [int((i + 0.5) * stored / wanted) for i in range(wanted)]
+        for stored, wanted in zip((8, 10), size, strict=True)
+    )
+    nearest = mask.numpy()[:, y][:, :, x]
+    assert np.array_equal(read_grid(list(size), "resize").mask(mask, 0).numpy(), nearest)
 
 
 def test_a_crop_keeps_the_centre_and_pads_by_background():

@@ -160,6 +160,9 @@ def test_a_file_that_changes_after_the_load_is_never_given_out(root):
     Image.fromarray(np.zeros((6, 8), dtype=np.uint8)).save(root / "i1.png")
     with pytest.raises(IntegrityError, match=r"i1.png changed since the cohort was loaded"):
         cohort.cases[1]
+    (root / "i2.png").unlink()
+    with pytest.raises(IntegrityError, match=r"i2.png was read at the load and now cannot be"):
+        cohort.cases[2]
     assert cohort.cases[0].image.shape == (1, 6, 8)
 
 
