@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
-from robustbench_med.errors import InputError
+from robustbench_med.errors import CaseError, InputError
 from robustbench_med.metrics.regions import regions, require_label
 from robustbench_med.probes import Better
 
@@ -50,8 +50,8 @@ class VolumeError:
             `(b,)`, in `unit`; NaN where a spacing is not a positive number.
 
         Raises:
-            InputError: If the shapes are no segmentation's, have no such class, or the spacing
-                is missing or not of three axes.
+            InputError: If the shapes are no segmentation's, or have no such class.
+            CaseError: If ml is asked for and the spacing is missing, or not of three axes.
         """
         predicted, true = regions("volume_error", output, target, self.label)
         voxels = (predicted.sum(dim=1) - true.sum(dim=1)).double()
@@ -61,13 +61,13 @@ class VolumeError:
 def _millilitres(context: Mapping[str, Tensor]) -> Tensor:
     """Volume of a voxel of each case, `(b,)`."""
     if "spacing" not in context:
-        raise InputError(
+        raise CaseError(
             "volume_error: ml needs 'spacing' in the case's context, which has "
             f"{', '.join(context) or 'nothing'}"
         )
     spacing = context["spacing"].double()
     if spacing.ndim != 2 or spacing.shape[1] != 3:
-        raise InputError(
+        raise CaseError(
             f"volume_error: ml needs spacing (3,) in mm per case, got {tuple(spacing.shape[1:])}"
         )
     legal = (spacing.isfinite() & (spacing > 0)).all(dim=1)

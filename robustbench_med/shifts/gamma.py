@@ -45,7 +45,7 @@ class Gamma:
         """See `Shift`.
 
         Raises:
-            UnsupportedError: If an image has negative intensities.
+            CaseError: If an image has negative intensities.
         """
         if severity == 0:
             return batch

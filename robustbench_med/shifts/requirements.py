@@ -5,7 +5,7 @@ from math import isfinite
 from torch import Tensor
 
 from robustbench_med.cases import Batch
-from robustbench_med.errors import InputError, UnsupportedError
+from robustbench_med.errors import CaseError, InputError
 
 
 def require_strength(who: str, value: object) -> None:
@@ -23,13 +23,13 @@ def require_magnitudes(who: str, batch: Batch) -> Tensor:
     """Return the batch's images `(b, c, *s)` if all are at least 0.
 
     Raises:
-        UnsupportedError: If any intensity is negative, naming the first such case.
+        CaseError: If any intensity is negative, naming the first such case.
     """
     lowest = batch.image.flatten(start_dim=1).amin(dim=1)
     negative = (lowest < 0).nonzero()
     if len(negative):
         first = int(negative[0])
-        raise UnsupportedError(
+        raise CaseError(
             f"{who}: needs magnitude images, at least 0; case {batch.case_ids[first]!r} goes down "
             f"to {float(lowest[first]):g}; normalise inside the network instead"
         )

@@ -30,7 +30,7 @@ class Rician:
         """See `Shift`.
 
         Raises:
-            UnsupportedError: If an image has negative intensities.
+            CaseError: If an image has negative intensities.
         """
         if severity == 0:
             return batch

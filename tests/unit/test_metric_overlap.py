@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import f1_score
 from torch.nn import functional as F
 
-from robustbench_med.errors import InputError
+from robustbench_med.errors import CaseError, InputError
 from robustbench_med.metrics.correct import Correct
 from robustbench_med.metrics.dice import Dice
 from robustbench_med.metrics.volume_error import VolumeError
@@ -105,9 +105,9 @@ def test_errors_of_slices_add_up_to_the_error_of_the_volume():
         ({"spacing": torch.ones(1, 2)}, r"needs spacing \(3,\) in mm per case, got \(2,\)"),
     ],
 )
-def test_ml_without_a_full_spacing_is_refused(context, message):
+def test_a_case_without_a_full_spacing_has_no_volume_in_ml(context, message):
     mask = torch.zeros(1, 2, 2).long()
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(CaseError, match=message):
         VolumeError(unit="ml")(logits(mask), mask, context=context)
 
 

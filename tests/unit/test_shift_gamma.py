@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from robustbench_med.cases import Batch
-from robustbench_med.errors import InputError, UnsupportedError
+from robustbench_med.errors import CaseError, InputError
 from robustbench_med.shifts.gamma import Gamma
 from robustbench_med.streams import CaseRng
 
@@ -52,5 +52,5 @@ def test_what_makes_no_sense_is_refused():
         Gamma(direction="up")
     with pytest.raises(InputError, match="log_gamma_per_severity must be finite and above 0"):
         Gamma(0.0)
-    with pytest.raises(UnsupportedError, match="gamma: needs magnitude images"):
+    with pytest.raises(CaseError, match="gamma: needs magnitude images"):
         shift(Gamma(), torch.full((1, 1, 2), -1.0))

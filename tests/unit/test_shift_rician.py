@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 
 from robustbench_med.cases import Batch
-from robustbench_med.errors import InputError, UnsupportedError
+from robustbench_med.errors import CaseError, InputError
 from robustbench_med.shifts.rician import Rician
 from robustbench_med.streams import CaseRng
 
@@ -44,7 +44,7 @@ def test_images_that_are_no_magnitudes_are_refused_by_case():
     image = torch.zeros(2, 1, 2, 2)
     image[1, 0, 0, 0] = -0.25
     batch = Batch(("good", "bad"), image, torch.zeros(2))
-    with pytest.raises(UnsupportedError, match=r"case 'bad' goes down to -0\.25"):
+    with pytest.raises(CaseError, match=r"case 'bad' goes down to -0\.25"):
         Rician()(batch, 1.0, CaseRng(0, "r", batch.case_ids))
 
 
