@@ -187,7 +187,7 @@ def _judged_interval(rule: Rule, row: Any) -> tuple[float, float]:  # noqa: ANN4
 def _decide(rule: Rule, low: float, high: float) -> tuple[Verdict, str]:
     what = {"floor": "interval", "ceiling": "interval", "margin": "harm against the rest"}
     said = f"{what[rule.bound]} {interval(low, high)}"
-    limit = f"{rule.bound} {rule.limit:g}"
+    limit = f"{rule.bound} {rule.limit:.10g}"
     kept = low >= rule.limit if rule.bound == "floor" else high <= rule.limit
     broken = high < rule.limit if rule.bound == "floor" else low > rule.limit
     if kept:

@@ -114,7 +114,7 @@ def parse_policy(text: str, where: str = "policy") -> Policy:
     problems: list[str] = []
     Fields(content, where, problems).refuse_unknown(("rule", "waiver"))
     rules = _rules(_tables(content, "rule", where, problems), where, problems)
-    known = [rule.id for rule in rules]
+    known = list(dict.fromkeys(rule.id for rule in rules if rule.id))
     waivers = tuple(
         _waiver(Fields(entry, f"{where}: waiver {number}", problems), known)
         for number, entry in enumerate(_tables(content, "waiver", where, problems), 1)

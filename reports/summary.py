@@ -12,10 +12,12 @@ from robustbench_med.reports.verdict import headline, limit, why
 from robustbench_med.reports.wording import DASH, estimate, interval, label, number
 
 LIMIT_BYTES = 60_000
-RULES_SHOWN = 100
-ROWS_SHOWN = 60
+RULES_SHOWN = 60
+ROWS_SHOWN = 40
 URGENT = ("fail", "undecided", "warning", "waived", "pass")
-ACTIVE = re.compile(r"([\\`*_{}\[\]()<>#|~!&$:@])")
+PUNCTUATION = re.compile(r"([\\`*_{}\[\]#|~!$]|:(?=/)|(?<=www)\.)", re.IGNORECASE)
+ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+MENTION = re.compile(r"(?<!\w)@(?=\w)")
 
 
 def render_summary(evidence: Evidence) -> str:
@@ -25,7 +27,7 @@ def render_summary(evidence: Evidence) -> str:
     """
     manifest = evidence.manifest
     parts = [
-        f"# {_inert(headline(evidence))}",
+        f"# {headline(evidence)}",
         (
             f"{_inert(manifest['name'])}: model {_inert(manifest['model']['name'])}, cohort "
             f"{_inert(manifest['cohort']['name'])}, {manifest['cohort']['cases']} cases of "
@@ -41,7 +43,9 @@ def render_summary(evidence: Evidence) -> str:
 
 def _inert(text: object, width: int = 60) -> str:
     """One line in which no character means anything to Markdown."""
-    return ACTIVE.sub(lambda found: f"&#{ord(found[0])};", label(text, width))
+    line = PUNCTUATION.sub(r"\\\1", label(text, width))
+    line = "".join(ENTITIES.get(character, character) for character in line)
+    return MENTION.sub("@\N{ZERO WIDTH SPACE}", line)
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], most: int) -> str:

@@ -71,7 +71,7 @@ def why(judgement: Judgement) -> str:
 
 def limit(judgement: Judgement) -> str:
     """The limit in words, as the policy writes it: "floor 0.8"."""
-    return f"{judgement.rule.bound} {judgement.rule.limit:g}"
+    return f"{judgement.rule.bound} {judgement.rule.limit:.10g}"
 
 
 def _waivers(judgements: tuple[Judgement, ...]) -> tuple[Table, ...]:

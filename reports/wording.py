@@ -31,15 +31,16 @@ def _is_hidden(character: str) -> bool:
 
 
 def number(value: float | None) -> str:
-    """A number to three decimals, or three digits where it is large or very small."""
+    """A number to three decimals, to one from 100 on, to three digits where extreme."""
     return _rounded(value, ROUND_HALF_EVEN)
 
 
 def interval(low: float | None, high: float | None) -> str:
     """`[low, high]`, rounded outward so that it never looks narrower than it is."""
-    if _is_absent(low) or _is_absent(high):
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
         return DASH
-    return f"[{_rounded(low, ROUND_FLOOR)}, {_rounded(high, ROUND_CEILING)}]"
+    size = max((abs(end) for end in (low, high) if math.isfinite(end)), default=0.0)
+    return f"[{_rounded(low, ROUND_FLOOR, size)}, {_rounded(high, ROUND_CEILING, size)}]"
 
 
 def estimate(value: float | None, low: float | None, high: float | None, patients: object) -> str:
@@ -81,15 +82,22 @@ def _is_absent(value: object) -> bool:
     return value is None or value != value  # noqa: PLR0124 (NaN, and pandas' own markers)
 
 
-def _rounded(value: float | None, rounding: str) -> str:
+def _rounded(value: float | None, rounding: str, size: float | None = None) -> str:
+    """Decimals by `size`, the largest number beside it, or by its own."""
     if value is None or math.isnan(value):
         return DASH
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
-    size = abs(value)
-    if size == 0 or 0.001 <= size < 100:
-        text = str(Decimal(repr(float(value))).quantize(Decimal("0.001"), rounding))
-        return text.removeprefix("-") if float(text) == 0 else text
-    exponent = math.floor(math.log10(size))
-    digits = Decimal(repr(float(value))).quantize(Decimal(1).scaleb(exponent - 2), rounding)
-    return f"{digits:f}" if 100 <= size < 1e6 else f"{digits:.2e}"
+    size = abs(value) if size is None else size
+    if size and not 0.001 <= size < 1e6:
+        return _three_digits(value, rounding)
+    step = Decimal("0.1") if size >= 100 else Decimal("0.001")
+    text = str(Decimal(repr(float(value))).quantize(step, rounding))
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def _three_digits(value: float, rounding: str) -> str:
+    if value == 0:
+        return "0"
+    step = Decimal(1).scaleb(math.floor(math.log10(abs(value))) - 2)
+    return f"{Decimal(repr(float(value))).quantize(step, rounding):.2e}"

@@ -110,7 +110,8 @@ def _manifest(cases, policy, state):
     probes += [_probe(f"{n}[{ball}]", "attack", eps, ball, len(cases)) for n, ball, eps in BALLS]
     probes += [_probe(f"{n}@{s}", "shift", float(s), None, len(cases)) for n, s in SHIFTS]
     probes += [
-        _probe(f"crown[linf<={e:g}]", "certificate", e, f"linf<={e:g}", 60) for e in LINF[:2]
+        _probe(f"crown[linf<={e:g}]", "certificate", e, f"linf<={e:g}", min(60, len(cases)))
+        for e in LINF[:2]
     ]
     missing = {n: int(cases[n].isna().sum()) for n in ("sex", "age_band", "site", "weight")}
     return {
@@ -157,7 +158,7 @@ def _records(rng, cases, manifest):
     skill -= 0.5 * (cases["sex"] == "F").to_numpy()
     rows, failures = [], []
     for probe in manifest["probes"]:
-        asked = range(60) if probe["kind"] == "certificate" else range(len(cases))
+        asked = range(probe["cases"])
         for i in asked:
             case_id = cases["case_id"][i]
             if (i * 7 + len(probe["name"])) % 97 == 0 and probe["kind"] != "clean":
