@@ -129,6 +129,8 @@ def _compute(traced: Traced, start: Any, matrix: Tensor, method: Method) -> Tens
             )
         except ENGINE_ERRORS as error:
             if is_out_of_memory(error):
+                options = traced.graph.bound_opts
+                options["crown_batch_size"] = max(options["crown_batch_size"] // 2, 1)
                 raise
             raise unsupported(error) from error
     lower: Tensor = limits[0][0].detach()

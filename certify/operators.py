@@ -16,7 +16,7 @@ TRUSTED = frozenset(
     {
         "Abs", "Add", "AveragePool", "BatchNormalization", "Concat", "Conv", "ConvTranspose", "Div",
         "Flatten", "GlobalAveragePool", "Input", "LeakyRelu", "Linear", "MatMul", "MaxPool", "Mul",
-        "Neg", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid", "Slice", "Split",
+        "Neg", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Sigmoid", "Slice", "Split",
         "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze",
     }
 )  # fmt: skip
@@ -39,11 +39,11 @@ def check_operators(nodes: Iterable[Any]) -> None:
     Raises:
         UnsupportedError: Naming the operator.
     """
-    moving: set[str] = set()  # what changes with the image; the rest are constants
+    moving: set[str] = set()  # what changes with the image; shapes and the rest are constants
     for node in nodes:
         name = _name_of(node)
         inputs = [source.name in moving for source in node.inputs]
-        if name != "Input" and not any(inputs):
+        if name == "Shape" or (name != "Input" and not any(inputs)):
             continue
         moving.add(node.name)
         if name not in TRUSTED:
