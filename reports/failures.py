@@ -73,10 +73,10 @@ def _undefined(evidence: Evidence) -> Table:
     found = table[(table["subgroup"] == "") & (table["undefined"] > 0)]
     rows = tuple(
         (label(row.probe), label(row.metric), plain_count(row.undefined), str(int(row.cases)),
-         share(row.undefined, row.cases))
+         share(row.undefined, row.cases + row.undefined))
         for row in listed(found)
     )  # fmt: skip
-    columns = ("Probe", "Metric", "Undefined", "Cases", "Share")
+    columns = ("Probe", "Metric", "Undefined", "Cases with a value", "Share undefined")
     return Table("Values that are undefined though nothing failed", columns, rows)
 
 

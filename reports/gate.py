@@ -203,4 +203,4 @@ def _losses(row: Any) -> str:  # noqa: ANN401
         return ""
     lost = [f"{int(n)} {name}" for name, n in (("undefined", row.undefined), ("failed", row.failed))
             if n and n == n]  # fmt: skip  # noqa: PLR0124
-    return f"; {', '.join(lost)} of {count(row.cases)} cases" if lost else ""
+    return f"; {', '.join(lost)}, {count(row.cases)} cases with a value" if lost else ""

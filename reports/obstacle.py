@@ -66,8 +66,8 @@ def obstacle(rule: Rule, row: Any, limits: Limits) -> str | None:  # noqa: ANN40
 def _losses(row: Any, limits: Limits) -> str | None:  # noqa: ANN401
     if row.probe in limits.failed:
         return limits.failed[row.probe]
-    if row.failed > limits.share * max(row.cases, row.failed):
-        return f"{int(row.failed)} of {count(row.cases)} cases failed or are not supported"
+    if row.failed > limits.share * (row.cases + row.undefined + row.failed):
+        return f"{int(row.failed)} cases failed or are not supported, over {limits.share:.1%}"
     return None
 
 

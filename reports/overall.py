@@ -24,7 +24,7 @@ def overall(evidence: Evidence) -> Section:
             "clean image and of all attacks in the same ball, and only then averages."
         ),
         (
-            "Undefined: the metric has no value there, though nothing failed. Failed: the probe "
+            "Cases: those with a value. Undefined: the metric has no value there, though nothing failed. Failed: the probe "
             "could not score the case. Both are left out of the value."
         ),
     )

@@ -132,7 +132,7 @@ def test_a_ceiling_bounds_the_size_of_what_is_best_near_zero(low, high, expected
         ({"patients": 7, "status": "suppressed", "value": math.nan}, "fewer than 10 patients"),
         ({"patients": 0, "status": "undefined", "value": math.nan}, "no case has a value"),
         ({"low": math.nan, "high": math.nan, "status": "no interval"}, "no interval could be"),
-        ({"failed": 20}, "20 of 210 cases failed"),
+        ({"failed": 20}, "20 cases failed or are not supported, over 5.0%"),
     ],
 )
 def test_too_little_behind_a_number_decides_nothing_and_says_what_is_missing(changes, said):
@@ -185,7 +185,7 @@ def test_what_a_component_does_not_support_is_no_failure():
 def test_undefined_and_failed_cases_are_told_beside_the_verdict():
     found = verdict(rule(), row(undefined=3, failed=2))
     assert found.verdict == "pass"
-    assert found.reason.endswith("3 undefined, 2 failed of 210 cases")
+    assert found.reason.endswith("3 undefined, 2 failed, 210 cases with a value")
 
 
 def test_a_subgroup_rule_judges_every_group_and_not_recorded_is_one():
