@@ -24,8 +24,8 @@ def overall(evidence: Evidence) -> Section:
             "clean image and of all attacks in the same ball, and only then averages."
         ),
         (
-            "Cases: those with a value. Undefined: the metric has no value there, though nothing failed. Failed: the probe "
-            "could not score the case. Both are left out of the value."
+            "Cases: those with a value. Undefined: the metric has no value there, though nothing "
+            "failed. Failed: the probe could not score the case. Both are left out of the value."
         ),
     )
     certified = _certificates(evidence)
