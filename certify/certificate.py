@@ -132,17 +132,18 @@ def _settle(
     dense = request.model.task.kind == "segmentation"
     needed = request.slack * claim.scale
     units = len(claim.right)
-    best = torch.full((units,), -math.inf).to(traced.output)
+    best = torch.full((units, len(claim.rows) // units), -math.inf).to(traced.output)
     for method in _rungs(request.method, dense=dense):
         # A wrong pixel or one that is proved needs no bound; elsewhere each margin is recorded.
-        todo = claim.right & (best <= needed) if dense else torch.ones_like(claim.right)
+        todo = claim.right & (best.amin(dim=1) <= needed) if dense else torch.ones_like(claim.right)
         if not todo.any():
             break
-        rows = claim.rows.pick(todo.repeat_interleave(len(claim.rows) // units))
+        rows = claim.rows.pick(todo.repeat_interleave(best.shape[1]))
         lower = lowest(traced, one, rows, method)
         audit(seen, rows, lower, max(request.slack, SLACK))
-        best[todo] = torch.maximum(best[todo], lower.view(int(todo.sum()), -1).amin(dim=1))
-    return _dense_values(claim, best > needed) if dense else _values(claim, best, needed)
+        best[todo] = torch.maximum(best[todo], lower.view(-1, best.shape[1]))
+    margin = best.amin(dim=1)
+    return _dense_values(claim, margin > needed) if dense else _values(claim, margin, needed)
 
 
 def _rungs(method: Method, *, dense: bool) -> tuple[Method, ...]:
@@ -150,8 +151,8 @@ def _rungs(method: Method, *, dense: bool) -> tuple[Method, ...]:
     return upto if dense else tuple(dict.fromkeys(("ibp", method)))
 
 
-def _values(claim: _Claim, best: Tensor, needed: float) -> dict[str, Tensor]:
-    margin = best.amin()
+def _values(claim: _Claim, margins: Tensor, needed: float) -> dict[str, Tensor]:
+    margin = margins.amin()
     certified = (claim.right.all() & (margin > needed)).float()
     falsified = (~claim.right.all()).float()
     return {
