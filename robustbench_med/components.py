@@ -24,7 +24,7 @@ def names(kind: Kind) -> list[str]:
     return sorted(entry_points(group=_group(kind)).names)
 
 
-def build(kind: Kind, name: str, **settings: object) -> Any:  # noqa: ANN401
+def build(kind: Kind, name: str, /, **settings: object) -> Any:  # noqa: ANN401
     """Build the component called `name`, or the one at `package.module:object`.
 
     Raises:

@@ -49,8 +49,13 @@ class Prepared:
     model_digest: str
 
 
-def prepare(plan: Plan) -> Prepared:
-    """Build and check everything that `plan` names.
+def trained(plan: Plan, cohort: Cohort) -> Model:
+    """Load the plan's model."""
+    return load_model(plan.model, cohort=cohort, device=plan.device, folder=plan.folder)
+
+
+def prepare(plan: Plan, model_of: Callable[[Plan, Cohort], Model] = trained) -> Prepared:
+    """Build and check everything that `plan` names, its model by `model_of`.
 
     Raises:
         InputError: If data, model and plan do not fit together.
@@ -59,7 +64,7 @@ def prepare(plan: Plan) -> Prepared:
     summaries = survey(cohort)
     check_subgroups(plan, summaries)
     inquiries, metrics = build_inquiries(plan, cohort, summaries)
-    model = load_model(plan.model, cohort=cohort, device=plan.device, folder=plan.folder)
+    model = model_of(plan, cohort)
     check_agreement(model, cohort)
     digest = _model_and_code(model)
     todo = tuple(cells(inquiries, summaries, model=digest, seed=plan.seed))

@@ -76,12 +76,12 @@ class Ball:
     ) -> Tensor:
         """Pull each case of `image` into the ball around `centre`; shapes `(b, c, *s)`.
 
-        Not differentiable on purpose. NaN voxels are put back to the clean value. The norm is
-        applied first and the bounds after, which stays inside both because `centre` is legal.
+        Voxels that are not finite are put back to the clean value. The norm is applied first and
+        the bounds after, which stays inside both because `centre` is legal.
 
         Source: L1: Duchi et al., ICML 2008, figure 1.
         """
-        image = torch.where(image.isnan(), centre, image.to(centre))
+        image = torch.where(image.isfinite(), image.to(centre), centre)
         if self.support is not None:
             inside = self._entry(self.support, context).to(centre) != 0
             image = torch.where(inside, image, centre)

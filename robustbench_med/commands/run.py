@@ -39,10 +39,10 @@ def overview(run: Run) -> str:
     lines = [
         f"{run.manifest['name']}: {cohort['cases']} cases, {cohort['patients']} patients",
         f"{run.manifest['failures']} answers failed",
-        f"{'probe':<30.30} {'metric':<18.18} {'estimate [95% interval], patients':<30}",
+        f"{'probe':<28} {'metric':<15} estimate [95% interval], patients",
     ]
     lines += [
-        f"{row['probe']:<30.30} {row['metric']:<18.18} "
+        f"{row['probe']:<28.28} {row['metric']:<15.15} "
         f"{figure(row['value'], row['low'], row['high'])}, n={row['patients']}"
         for row in rows.to_dict("records")
     ]

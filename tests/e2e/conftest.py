@@ -1,0 +1,49 @@
+"""What every end-to-end test starts from."""
+
+import runpy
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from robustbench_med.cli import main
+
+STUDY = runpy.run_path(str(Path(__file__).with_name("study.py")))
+
+
+@dataclass(frozen=True)
+class Study:
+    folder: Path
+    plan: Path
+    capsys: pytest.CaptureFixture
+
+    def edit(self, old, new):
+        text = self.plan.read_text(encoding="utf-8")
+        assert old in text
+        self.plan.write_text(text.replace(old, new), encoding="utf-8")
+
+    def edit_table(self, change):
+        path = self.folder / "data" / "cases.csv"
+        lines = path.read_text(encoding="utf-8").splitlines()
+        path.write_text("\n".join(change(lines)) + "\n", encoding="utf-8")
+
+    def rbmed(self, *arguments):
+        """Run the command in this process; its exit code, output and complaint."""
+        self.capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        told = self.capsys.readouterr()
+        return code, told.out, told.err
+
+    def run(self, *more):
+        return self.rbmed("run", self.plan, "--out", self.folder / "run", "--quiet", *more)
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch, capsys):
+    plan = STUDY["write_study"](tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "study_model", raising=False)
+    yield Study(tmp_path, plan, capsys)
+    sys.modules.pop("study_model", None)
