@@ -15,7 +15,7 @@ from robustbench_med.reports.terminal import gate_table
 from robustbench_med.runfolder import Run, write_text
 from robustbench_med.running import run_plan
 
-PATIENTS = {"train": 60, "test": 40}
+PATIENTS = {"train": 60, "test": 64}
 SEED = 7
 PLANS = ("segmentation.toml", "classification.toml")
 
