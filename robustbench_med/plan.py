@@ -138,7 +138,7 @@ def parse_plan(raw: Mapping[str, Any], path: Path) -> Plan:
     )
     fields.refuse_rest()
     _check_policy(plan, path.name, problems)
-    raise_together(problems)
+    raise_together(list(dict.fromkeys(problems)))
     return plan
 
 
@@ -165,6 +165,8 @@ def _metric(fields: Fields) -> Component:
     name = fields.text("name", None)
     settings = fields.rest()
     label = settings.get("label")
+    if label is not None and (isinstance(label, bool) or not isinstance(label, (int, str))):
+        fields.tell(f"label: expected the name or index of a class, got {label!r}")
     fields.check_component("metrics", use, settings | ({"label": 1} if label is not None else {}))
     return Component(use, name or (use if label is None else f"{use}_{label}"), settings)
 

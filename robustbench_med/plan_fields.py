@@ -43,6 +43,7 @@ class Fields:
         self.left: dict[str, Any] = dict(content) if isinstance(content, Mapping) else {}
         if not isinstance(content, Mapping):
             self.tell(f"expected a table, got {content!r}")
+            self.problems = []
 
     def tell(self, problem: str) -> None:
         """Note one problem of this table."""
@@ -94,16 +95,18 @@ class Fields:
         return str(value)
 
     def table(self, key: str) -> "Fields":
-        """Read a table that must be there."""
-        if not self.has(key):
-            self.tell(f"[{key}] is missing")
-        return Fields(self._take(key, {}), f"{self.where}: {key}", self.problems)
+        """Read a table that must be there; of one that is not, nothing more is told."""
+        where = f"{self.where}: {key}"
+        if self.has(key):
+            return Fields(self._take(key, {}), where, self.problems)
+        self.tell(f"[{key}] is missing")
+        return Fields({}, where, [])
 
     def tables(self, key: str) -> "list[Fields]":
         """Read a list of tables, empty where there is none."""
         content = self._take(key, [])
         if not isinstance(content, list):
-            self.tell(f"{key}: expected a list of tables, got {content!r}")
+            self.tell(f"{key}: expected a list of tables, each under [[{key}]], got {content!r}")
             return []
         return [
             Fields(entry, f"{self.where}: {key} {i}", self.problems)
@@ -136,6 +139,8 @@ class Fields:
         fields = self.table(key)
         content = fields.rest()
         eps = content.get("eps")
+        if eps == []:
+            fields.tell("eps: expected at least one number, got []")
         found = []
         for value in eps if isinstance(eps, list) else [eps]:
             one = content | {"eps": value}
