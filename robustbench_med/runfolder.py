@@ -45,6 +45,7 @@ FAILURES = pa.schema(
     ]
 )
 SCHEMA_VERSION = 1
+NEEDED = ("schema_version", "name", "state", "plan")
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,16 @@ class Run:
     def manifest(self) -> dict[str, Any]:
         """What ran, on what, and how it ended."""
         try:
-            manifest: dict[str, Any] = json.loads(self.manifest_path.read_text(encoding="utf-8"))
+            manifest: Any = json.loads(self.manifest_path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(f"{self.manifest_path}: not JSON: {error}") from error
-        return manifest
+        lacks = [key for key in NEEDED if not isinstance(manifest, dict) or key not in manifest]
+        if lacks:
+            raise InputError(
+                f"{self.manifest_path}: expected the manifest of a run, found no {lacks[0]!r}; "
+                "give the folder of a run, or another folder for a new one"
+            )
+        return dict(manifest)
 
     @cached_property
     def cases(self) -> "pd.DataFrame":
@@ -120,15 +127,32 @@ class Run:
             state = self.manifest.get("state", "unknown")
             raise InputError(f"{path}: not there; the run is {state}: run its plan again")
         try:
-            table: pd.DataFrame = pq.read_table(path).to_pandas()
+            table: pd.DataFrame = read_table(path).to_pandas()
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: not a readable parquet file: {error}") from error
         return table
 
 
+def read_table(path: Path) -> pa.Table:
+    """Read a parquet file, holding every page against its checksum."""
+    return pq.read_table(path, page_checksum_verification=True)
+
+
+def intact(path: Path) -> pa.Table | None:
+    """A parquet file's table; None if it cannot be read."""
+    try:
+        return read_table(path)
+    except (pa.ArrowException, OSError):
+        return None
+
+
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a parquet file so that it is there whole or not at all."""
-    write_whole(path, lambda partial: pq.write_table(table, partial, compression="zstd"))
+
+    def write(partial: Path) -> None:
+        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
+
+    write_whole(path, write)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -153,4 +177,7 @@ def write_whole(path: Path, write: Any) -> None:  # noqa: ANN401
         write(partial)
         partial.replace(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+        raise InputError(
+            f"{path}: cannot be written: {reason}; give a folder that can be written to"
+        ) from error

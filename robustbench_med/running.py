@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 from torch import nn
 
 from robustbench_med.cases import CaseSummary, Cohort
@@ -22,7 +23,7 @@ from robustbench_med.models import load_model, model_digest
 from robustbench_med.plan import Plan
 from robustbench_med.probes import Metric
 from robustbench_med.questions import build_cohort, build_inquiries, check_subgroups
-from robustbench_med.runfolder import Run, write_json, write_table
+from robustbench_med.runfolder import Run, intact, write_json, write_table
 from robustbench_med.survey import case_table, survey
 
 if TYPE_CHECKING:
@@ -99,10 +100,11 @@ def run_plan(plan: Plan, folder: str | Path, *, on_progress: OnProgress | None =
     run = Run(Path(folder))
     _refuse_another(run, plan)
     prepared = prepare(plan)
-    if _is_current(run, prepared):
+    known = [cell for cell in prepared.cells if is_stored(run.cells_folder, cell)]
+    tables = merge(run.cells_folder, known)[:2]  # a damaged cell ends it before anything changes
+    if len(known) == len(prepared.cells) and _is_current(run, prepared, tables):
         return Run.open(folder)
-    known = sum(is_stored(run.cells_folder, cell) for cell in prepared.cells)
-    manifest = begin_manifest(prepared, run, known)
+    manifest = begin_manifest(prepared, run, len(known))
     write_json(run.manifest_path, manifest)
     split = str(plan.cohort.settings.get("split", "all"))
     write_table(run.folder / "cases.parquet", case_table(prepared.summaries, split))
@@ -117,16 +119,29 @@ def run_plan(plan: Plan, folder: str | Path, *, on_progress: OnProgress | None =
     return _finish(prepared, run, manifest, time.perf_counter() - started)
 
 
-def _is_current(run: Run, prepared: Prepared) -> bool:
-    """Whether the folder already holds all that this plan, model and cohort would give."""
+def _is_current(run: Run, prepared: Prepared, tables: Sequence[pa.Table]) -> bool:
+    """Whether the folder already holds all that this plan, model and cohort would give.
+
+    Args:
+        run: Its folder.
+        prepared: The plan and all it names, whose cells are all stored.
+        tables: Records and failures of those cells.
+    """
     if not run.manifest_path.is_file():
         return False
     there = Run.open(run.folder).manifest
     begun = begin_manifest(prepared, run, len(prepared.cells))
-    same = all(there[part] == begun[part] for part in ("plan_digest", "digests", "policy"))
+    same = all(there.get(part) == begun[part] for part in ("plan_digest", "digests", "policy"))
     written = all((run.folder / name).is_file() for name in WRITTEN)
-    cells = all(is_stored(run.cells_folder, cell) for cell in prepared.cells)
-    return same and written and cells and there["state"] == "complete"
+    return same and written and there["state"] == "complete" and _holds(run, tables)
+
+
+def _holds(run: Run, tables: Sequence[pa.Table]) -> bool:
+    """Whether the folder's records and failures can be read and are those of its cells."""
+    stored = [intact(run.folder / name) for name in ("records.parquet", "failures.parquet")]
+    # As data frames, because two Arrow tables with NaN in them never equal.
+    pairs = zip(stored, tables, strict=True)
+    return all(old is not None and old.to_pandas().equals(new.to_pandas()) for old, new in pairs)
 
 
 def _compute(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None]) -> None:
@@ -179,13 +194,13 @@ def _refuse_another(run: Run, plan: Plan) -> None:
     if not run.manifest_path.is_file():
         return
     there = Run.open(run.folder).manifest
-    for what, old, new in (
-        ("name", there["name"], plan.name),
-        ("cohort", there["plan"]["cohort"], dict(plan.raw["cohort"])),
-    ):
-        if old != new:
-            raise InputError(f"run {run.folder}: belongs to another plan: its {what} is {old!r}, "
-                             f"this plan's is {new!r}; give another folder")  # fmt: skip
+    old, new = there["plan"]["cohort"], plan.raw["cohort"]
+    pairs = [("name", there["name"], plan.name)]
+    pairs += [(f"cohort's {key}", old.get(key), new.get(key)) for key in {**old, **new}]
+    for what, was, now_is in pairs:
+        if was != now_is:
+            raise InputError(f"run {run.folder}: belongs to another plan: its {what} is {was!r}, "
+                             f"this plan's is {now_is!r}; give another folder")  # fmt: skip
 
 
 def _interrupted(prepared: Prepared, run: Run) -> str:

@@ -6,13 +6,12 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from robustbench_med.engine.cells import Cell
 from robustbench_med.engine.evaluate import Failure
 from robustbench_med.errors import IntegrityError
 from robustbench_med.probes import Record
-from robustbench_med.runfolder import FAILURES, RECORDS, write_table
+from robustbench_med.runfolder import FAILURES, RECORDS, read_table, write_table
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,10 @@ def merge(folder: Path, cells: Sequence[Cell]) -> tuple[pa.Table, pa.Table, dict
     """
     records, failures, seconds = [], [], dict.fromkeys((c.probe.name for c in cells), 0.0)
     for cell in cells:
-        table = _read(_path(folder, cell))
-        footer = table.schema.metadata or {}
-        records.append(table.replace_schema_metadata(None))
-        failures += [Failure(**row) for row in json.loads(footer[b"failures"])]
-        seconds[cell.probe.name] += float(footer[b"seconds"])
+        table, failed, spent = _read(_path(folder, cell))
+        records.append(table)
+        failures += failed
+        seconds[cell.probe.name] += spent
     joined = pa.concat_tables(records) if records else RECORDS.empty_table()
     return joined, _table(FAILURES, [astuple(failure) for failure in failures]), seconds
 
@@ -70,15 +68,19 @@ def _path(folder: Path, cell: Cell) -> Path:
     return folder / f"{cell.digest}.parquet"
 
 
-def _read(path: Path) -> pa.Table:
+def _read(path: Path) -> tuple[pa.Table, list[Failure], float]:
+    """A cell's records, failures and seconds."""
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+        table = read_table(path)
+        footer = table.schema.metadata or {}
+        failures = [Failure(**row) for row in json.loads(footer[b"failures"])]
+        seconds = float(footer[b"seconds"])
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"{path}: a finished cell cannot be read; delete it and run again: "
                              f"{str(error).splitlines()[0]}") from error  # fmt: skip
     if table.schema.remove_metadata() != RECORDS:
         raise IntegrityError(f"{path}: not a cell's table; delete it and run again")
-    return table
+    return table.replace_schema_metadata(None), failures, seconds
 
 
 def _table(schema: pa.Schema, rows: list[tuple[object, ...]]) -> pa.Table:
