@@ -1,5 +1,7 @@
 """Do model and cohort fit together? Asked before anything is computed."""
 
+from itertools import islice
+
 import torch
 from torch import Tensor
 
@@ -8,14 +10,16 @@ from robustbench_med.errors import InputError
 from robustbench_med.model import Model
 
 CLASS_KINDS = ("classification", "segmentation")
+# A few cases may be answered with NaN; a model that only ever does so tests nothing.
+ASKED = 16
 
 
 def check_agreement(model: Model, cohort: Cohort) -> None:
-    """Compare declarations, then ask the model about one case.
+    """Compare declarations, then ask the model about one case, or more while it says NaN.
 
     Raises:
         InputError: If the cohort has no cases, or model and cohort disagree on the task, the
-            intensities or the output's shape, or the model answers that case with NaN.
+            intensities or the output's shape, or the model answers 16 cases with NaN only.
     """
     if len(cohort) == 0:
         raise InputError(f"cohort {cohort.name!r}: expected at least 1 case, got 0")
@@ -27,9 +31,14 @@ def check_agreement(model: Model, cohort: Cohort) -> None:
     network = getattr(model, "network", None)
     if getattr(network, "training", False):
         raise InputError("model: its network is in training mode; call .eval() on it first")
-    batch = next(iter(cohort.batches(1)))
-    check_batch(batch, cohort.task, cohort.bounds)
-    _check_output(model, batch, cohort.task)
+    for batch in islice(cohort.batches(1), ASKED):
+        check_batch(batch, cohort.task, cohort.bounds)
+        if bool(_checked_output(model, batch, cohort.task).isfinite().any()):
+            return
+    raise InputError(
+        "model: expected finite outputs, got only NaN or infinity "
+        f"for the first {min(ASKED, len(cohort))} cases; check its weights and normalisation"
+    )
 
 
 def check_batch(batch: Batch, task: Task, bounds: Bounds) -> None:
@@ -60,7 +69,7 @@ def _refuse(batch: Batch, wrong: Tensor, expected: str, values: Tensor) -> None:
 
 
 @torch.no_grad()
-def _check_output(model: Model, batch: Batch, task: Task) -> None:
+def _checked_output(model: Model, batch: Batch, task: Task) -> Tensor:
     try:
         output = model(batch.image, batch.context)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
@@ -75,11 +84,7 @@ def _check_output(model: Model, batch: Batch, task: Task) -> None:
             f"model: expected output of shape {expected} for images {tuple(batch.image.shape)} "
             f"({task.kind}, {len(task.classes)} classes), got {tuple(output.shape)}"
         )
-    if not output.isfinite().any():
-        raise InputError(
-            f"model: expected finite outputs, got only NaN or infinity "
-            f"for case {batch.case_ids[0]!r}"
-        )
+    return output
 
 
 def expected_shape(task: Task, batch: Batch) -> tuple[int, ...]:
