@@ -6,6 +6,7 @@ from pathlib import Path
 
 from robustbench_med.commands.progress import progress_line
 from robustbench_med.plan import load_plan
+from robustbench_med.reports.wording import estimate
 from robustbench_med.runfolder import Run
 from robustbench_med.running import run_plan
 
@@ -38,19 +39,12 @@ def overview(run: Run) -> str:
     cohort = run.manifest["cohort"]
     lines = [
         f"{run.manifest['name']}: {cohort['cases']} cases, {cohort['patients']} patients",
-        f"{run.manifest['failures']} answers failed",
+        f"{run.manifest['failures']} answers failed or were not supported",
         f"{'probe':<28} {'metric':<15} estimate [95% interval], patients",
     ]
     lines += [
         f"{row['probe']:<28.28} {row['metric']:<15.15} "
-        f"{figure(row['value'], row['low'], row['high'])}, n={row['patients']}"
+        f"{estimate(row['value'], row['low'], row['high'], row['patients'])}"
         for row in rows.to_dict("records")
     ]
     return "\n".join([*lines, f"report: {run.folder / 'report.html'}"])
-
-
-def figure(value: float, low: float, high: float) -> str:
-    """One estimate with its interval; dashes where there is none."""
-    if value != value:  # noqa: PLR0124  NaN
-        return "not shown"
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]" if low == low else f"{value:.3f} [no interval]"  # noqa: PLR0124
