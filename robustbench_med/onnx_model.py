@@ -111,7 +111,7 @@ def _import_onnxruntime() -> ModuleType:
         import onnxruntime
     except ImportError as error:
         raise UnsupportedError(
-            "onnx models need onnxruntime; install it with: pip install 'robustbench-med[onnx]'"
+            "onnx models need onnxruntime; install it with: pip install onnxruntime"
         ) from error
     return onnxruntime  # type: ignore[no-any-return]
 

@@ -104,19 +104,19 @@ def _auto_lirpa() -> Finding:
                    well=True, needed=False)  # fmt: skip
 
 
-def _optional(package: str, purpose: str, extra: str) -> Callable[[], Finding]:
+def _optional(package: str, purpose: str) -> Callable[[], Finding]:
     def look() -> Finding:
         try:
             return Finding(package, version(package), well=True, needed=False)
         except PackageNotFoundError:
             return Finding(package, f"not installed: no {purpose}", well=False, needed=False,
-                           mend=f"pip install 'robustbench-med[{extra}]'")  # fmt: skip
+                           mend=f"pip install {package}")  # fmt: skip
 
     return look
 
 
 LOOKS: tuple[Callable[[], Finding], ...] = (
     _python, _torch, _cuda, _torchattacks, _auto_lirpa,
-    _optional("onnxruntime", "ONNX models", "onnx"),
-    _optional("nilearn", "demo", "demo"),
+    _optional("onnxruntime", "ONNX models"),
+    _optional("nilearn", "demo"),
 )  # fmt: skip

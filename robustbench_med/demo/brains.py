@@ -78,7 +78,7 @@ def read_template() -> dict[str, np.ndarray]:
     found = importlib.util.find_spec("nilearn")
     if found is None or not found.submodule_search_locations:
         raise UnsupportedError(
-            "demo: needs the images that nilearn ships; pip install 'robustbench-med[demo]'"
+            "demo: needs the images that nilearn ships; pip install nilearn"
         )
     root = Path(found.submodule_search_locations[0])
     return {name: _volume(root / FILES.format(name)) for name in ("t1", "gm", "wm")}
