@@ -143,9 +143,11 @@ def test_results_come_as_json_for_machines(study):
 def slow_down(study):
     """Let every answer take a while, so that a signal arrives in the middle."""
     model = study.folder / "study_model.py"
-    text = model.read_text().replace("        return self.linear", "        import time\n"
-                                     "        time.sleep(0.01)\n        return self.linear")  # fmt: skip
-    model.write_text(text)
+    head, answer = "    def forward(self, image):\n", "        return self.linear"
+    slow = "        import time\n        time.sleep(0.01)\n"
+    text = model.read_text()
+    assert head + answer in text
+    model.write_text(text.replace(head + answer, head + slow + answer))
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
