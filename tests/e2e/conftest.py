@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from robustbench_med.cli import main
+from robustbench_med.runfolder import Run
 
 STUDY = runpy.run_path(str(Path(__file__).with_name("study.py")))
 
@@ -28,6 +29,12 @@ class Study:
         lines = path.read_text(encoding="utf-8").splitlines()
         path.write_text("\n".join(change(lines)) + "\n", encoding="utf-8")
 
+    def edit_model(self, addition):
+        """Add to the study's Python file and let it be imported afresh."""
+        path = self.folder / "study_model.py"
+        path.write_text(path.read_text(encoding="utf-8") + addition, encoding="utf-8")
+        sys.modules.pop("study_model", None)
+
     def rbmed(self, *arguments):
         """Run the command in this process; its exit code, output and complaint."""
         self.capsys.readouterr()
@@ -37,6 +44,25 @@ class Study:
 
     def run(self, *more):
         return self.rbmed("run", self.plan, "--out", self.folder / "run", "--quiet", *more)
+
+    def refused(self, code, *arguments):
+        """Lines of complaint of a command that must end with `code`, telling nothing else."""
+        found, out, err = self.rbmed(*arguments)
+        assert (found, out) == (code, ""), err
+        assert "Traceback" not in err
+        lines = err.splitlines()
+        assert lines
+        assert all(line.startswith("rbmed: ") for line in lines)
+        return lines
+
+    def refused_run(self, code=2):
+        return self.refused(code, "run", self.plan, "--out", self.folder / "run", "--quiet")
+
+    def opened(self):
+        return Run.open(self.folder / "run")
+
+    def report(self):
+        return (self.folder / "run" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture
