@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustbench_med.statistics.bootstrap import Floats
-from robustbench_med.statistics.scores import Counts, Flags, Scores
+from robustbench_med.statistics.scores import Counts, Flags, ProbeEntry, Scores
 
 Ids = NDArray[np.object_]
 
@@ -45,9 +45,11 @@ def patient_sums(scores: Scores, patient_ids: Ids, chosen: Flags) -> PatientSums
     starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
     asked = scores.asked[chosen]
     if scores.patient == "dice" and scores.parts is not None:
-        return _dice(scores.parts[:, chosen], asked, starts)
+        found = _dice(scores.parts[:, chosen], asked, starts)
+        return _no_better_than_one_attack(scores, found, _add(asked, starts))
     if scores.patient == "sum":
-        return _once(*_totals(scores.values[chosen], asked, starts))
+        found = _once(*_totals(scores.values[chosen], asked, starts))
+        return _no_better_than_one_attack(scores, found, _add(asked, starts))
     values = scores.values[chosen]
     defined = ~np.isnan(values)
     return PatientSums(_add(np.where(defined, values, 0.0), starts), _add(defined, starts))
@@ -67,6 +69,34 @@ def _dice(parts: Floats, asked: Flags, starts: Counts) -> PatientSums:
     size = predicted + true
     dice = np.divide(2 * shared, size, out=np.zeros_like(size), where=size > 0)
     return _once(dice, whole & (size > 0))
+
+
+def _no_better_than_one_attack(scores: Scores, found: PatientSums, asked: Floats) -> PatientSums:
+    """Let the worst case of a patient be at least as bad as the patient under any one probe.
+
+    The worst slices one by one need not make the worst sum; an attack's own slices together
+    lie in the ball just as well. Only probes put to the same cases of a patient compare.
+    """
+    values, defined = found.numerator.copy(), found.denominator > 0
+    for place, probe in enumerate(scores.probes):
+        if probe.kind == "worst":
+            for rival in _rivals(scores, probe):
+                same = defined[:, rival] & defined[:, place] & (asked[:, rival] == asked[:, place])
+                worse = _badness(values[:, rival], scores) > _badness(values[:, place], scores)
+                values[:, place] = np.where(same & worse, values[:, rival], values[:, place])
+    return PatientSums(values, found.denominator)
+
+
+def _rivals(scores: Scores, worst: ProbeEntry) -> list[int]:
+    return [
+        place
+        for place, probe in enumerate(scores.probes)
+        if probe.kind == "clean" or (probe.kind == "attack" and probe.ball == worst.ball)
+    ]
+
+
+def _badness(values: Floats, scores: Scores) -> Floats:
+    return {"higher": -values, "lower": values, "zero": np.abs(values)}[scores.better]
 
 
 def _totals(values: Floats, asked: Flags, starts: Counts) -> tuple[Floats, Flags]:

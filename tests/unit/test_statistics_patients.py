@@ -68,3 +68,51 @@ def test_metrics_stand_side_by_side():
     found = beside([one, two])
     assert found.numerator.tolist() == [[3, 3], [7, 7], [5, 5]]
     assert found.denominator.tolist() == [[2, 1], [2, 1], [1, 1]]
+
+
+def three(patient, better, values, parts=None):
+    probes = (
+        ProbeEntry("clean", "clean", 0.0),
+        ProbeEntry("pgd[b]", "attack", 1.0, "b"),
+        ProbeEntry("worst[b]", "worst", 1.0, "b"),
+    )
+    values = np.array(values, dtype=float)
+    asked = np.ones_like(values, dtype=bool)
+    return Scores("m", better, patient, probes, values, asked, ~asked, parts)
+
+
+def test_a_patients_worst_dice_is_no_better_than_one_attack_alone():
+    # Slice by slice clean and attack tie at 0 and the first is taken; its false alarms are fewer.
+    parts = np.array(
+        [
+            [[0, 0, 0], [9, 8, 8]],  # shared: slice x (clean, attack, worst)
+            [[1, 50, 1], [10, 10, 10]],  # predicted
+            [[5, 5, 5], [10, 10, 10]],  # true
+        ],
+        dtype=float,
+    )
+    found = patient_sums(
+        three("dice", "higher", [[0, 0, 0], [0.9, 0.8, 0.8]], parts),
+        np.array(["p", "p"], dtype=object),
+        np.ones(2, dtype=bool),
+    )
+    clean, attack, worst = found.numerator[0]
+    assert attack == pytest.approx(16 / 75)
+    assert worst == attack < clean
+
+
+def test_a_patients_worst_signed_sum_is_no_nearer_to_zero_than_one_attack_alone():
+    # The largest errors by slice, +3 and -4, cancel; the attack's own, +3 and +2, do not.
+    found = patient_sums(
+        three("sum", "zero", [[1, 3, 3], [-4, 2, -4]]),
+        np.array(["p", "p"], dtype=object),
+        np.ones(2, dtype=bool),
+    )
+    assert found.numerator[0].tolist() == [-3, 5, 5]
+
+
+def test_an_attack_on_fewer_cases_of_a_patient_is_no_rival():
+    scores = three("sum", "lower", [[1, 7, 7], [1, NAN, 1]])
+    scores.asked[1, 1] = False
+    found = patient_sums(scores, np.array(["p", "p"], dtype=object), np.ones(2, dtype=bool))
+    assert found.numerator[0].tolist() == [2, 7, 8]
