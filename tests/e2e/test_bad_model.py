@@ -98,15 +98,15 @@ def without_certificate(study):
 @pytest.mark.parametrize(
     ("model", "line"),
     [
-        (f"{LOAD}\nclasses = 3", "expected output of shape (1, 2) for images (1, 1, 8, 8) "
-                                 "(classification, 2 classes), got (1, 3)"),
-        ('use = "study_model:other_bounds"', "disagree on bounds: the model has (-1.0, 1.0), "
-                                             "the cohort has (0.0, 1.0)"),
-        ('use = "study_model:nothing"', "expected finite outputs, got only NaN or infinity "
-                                        "for the first 16 cases"),
+        (f"{LOAD}\nclasses = 3", ("expected output of shape (1, 2) for images (1, 1, 8, 8) "
+                                 "(classification, 2 classes), got (1, 3)")),
+        ('use = "study_model:other_bounds"', ("disagree on bounds: the model has (-1.0, 1.0), "
+                                             "the cohort has (0.0, 1.0)")),
+        ('use = "study_model:nothing"', ("expected finite outputs, got only NaN or infinity "
+                                        "for the first 16 cases")),
         (f"{LOAD}\nclases = 3", "no setting 'clases'; did you mean 'classes'?"),
-        ('use = "study_model:nn.Linear"\nin_features = 3\nout_features = 2', "cannot answer case "
-                                                                "'case0' with image (1, 8, 8)"),
+        ('use = "study_model:nn.Linear"\nin_features = 3\nout_features = 2', ("cannot answer case "
+                                                                "'case0' with image (1, 8, 8)")),
         ('use = "study_model:PLAIN"\n', "cannot load 'study_model:PLAIN'"),
         ('use = "lenet"', "expected weights = FILE; train it with: rbmed train PLAN"),
     ],

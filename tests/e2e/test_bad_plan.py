@@ -24,8 +24,8 @@ IN_THE_PLAN = {
         'use = "folder"', 'use = "fodler"', "cohort: cohorts: no 'fodler'; did you mean 'folder'?",
     ),
     "a misspelt setting": (
-        "steps = 5", "stesp = 5", "attack 1: attacks: pgd has no setting 'stesp'; "
-        "did you mean 'steps'?",
+        "steps = 5", "stesp = 5", ("attack 1: attacks: pgd has no setting 'stesp'; "
+        "did you mean 'steps'?"),
     ),
     "a setting out of range": (
         "steps = 5", "steps = 0", "attack 1: pgd: steps must be a whole number, at least 1, got 0",
@@ -66,11 +66,11 @@ IN_THE_PLAN = {
     ),
     "a variable that is not set": (
         '"data"', '"${RBMED_NO_SUCH_FOLDER}/x"',
-        "cohort: folder: environment variable RBMED_NO_SUCH_FOLDER is not set; "
-        "set it to what stands for it in '${RBMED_NO_SUCH_FOLDER}/x'",
+        ("cohort: folder: environment variable RBMED_NO_SUCH_FOLDER is not set; "
+        "set it to what stands for it in '${RBMED_NO_SUCH_FOLDER}/x'"),
     ),
-    "no TOML": ("seed = 3", "seed = = 3", "plan.toml: cannot be read as TOML: Invalid value "
-                "(at line 3, column 8)"),
+    "no TOML": ("seed = 3", "seed = = 3", ("plan.toml: cannot be read as TOML: Invalid value "
+                "(at line 3, column 8)")),
     "a policy that is not there": (
         "seed = 3", 'policy = "no.toml"', "no.toml: cannot be read: No such file or directory",
     ),
