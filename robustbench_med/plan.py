@@ -5,6 +5,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,9 @@ def _model(fields: Fields) -> Settings:
     settings = fields.rest()
     listed = {k: v for k, v in settings.items() if k not in ("weights", "classes", "size")}
     if ":" not in use and not use.endswith(".onnx"):
+        for key in get_close_matches("weights", listed, n=1):
+            fields.tell(f"unknown key {key!r}; did you mean 'weights'?")
+            del listed[key]
         fields.check_component("networks", use, listed, build_it=False)
     return {"use": use, **settings}
 

@@ -156,7 +156,7 @@ class Fields:
     def refuse_rest(self) -> None:
         """Tell every key that nothing has read."""
         for key in self.left:
-            self.tell(f"unknown key {key!r}; {suggest(key, self.known)}")
+            self.tell(f"unknown key {key!r}; {suggest(key, list(dict.fromkeys(self.known)))}")
 
     def check_component(
         self, kind: Kind, use: str, settings: Mapping[str, Any], *, build_it: bool = True

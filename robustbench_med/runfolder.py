@@ -5,7 +5,6 @@ cases.parquet       one row per case: ids, split, attributes
 records/*.parquet   one file per cell: a probe on a shard of cases
 records.parquet     all cells, once the run is complete
 failures.parquet    cases that a probe could not score, and why
-certificates/       one file per certificate
 estimates.parquet   what the reports print
 """
 

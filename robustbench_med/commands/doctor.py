@@ -32,7 +32,8 @@ def main(options: argparse.Namespace) -> int:
         print(json.dumps([asdict(finding) for finding in findings]))
     else:
         for finding in findings:
-            print(f"{'ok  ' if finding.well else 'MEND'} {finding.what:<13} {finding.state}")
+            mark = "ok  " if finding.well else "MEND" if finding.needed else "lack"
+            print(f"{mark} {finding.what:<13} {finding.state}")
             if finding.mend:
                 print(f"{'':<18} -> {finding.mend}")
     return 2 if any(finding.needed and not finding.well for finding in findings) else 0

@@ -77,9 +77,7 @@ def read_template() -> dict[str, np.ndarray]:
     """T1, grey and white matter of the template, in [0, 1], `(z, y, x)` at 3 mm."""
     found = importlib.util.find_spec("nilearn")
     if found is None or not found.submodule_search_locations:
-        raise UnsupportedError(
-            "demo: needs the images that nilearn ships; pip install nilearn"
-        )
+        raise UnsupportedError("demo: needs the images that nilearn ships; pip install nilearn")
     root = Path(found.submodule_search_locations[0])
     return {name: _volume(root / FILES.format(name)) for name in ("t1", "gm", "wm")}
 

@@ -5,21 +5,33 @@ import hashlib
 import importlib.util
 from collections.abc import Iterable
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+LIBRARIES = ("torch", "auto-LiRPA", "torchattacks", "onnxruntime")
 ENGINE = ("robustbench_med.probes", "robustbench_med.engine.evaluate")
 
 
 def code_digest(modules: Iterable[str]) -> str:
-    """Hash the sources of `modules` and of what they import from their own packages.
+    """Hash the sources of `modules` and all they import from their own packages.
 
-    Libraries are left out: their versions stand in the manifest.
+    The versions of the libraries that compute count too; of other libraries they do not.
     """
     files: set[tuple[str, str]] = set()
     for module in {*modules, *ENGINE}:
         files |= _closure(module)
-    return hashlib.sha256("".join(f"{name}{digest}" for name, digest in sorted(files)).encode()
-    ).hexdigest()  # fmt: skip
+    parts = [*sorted(files), *_libraries()]
+    return hashlib.sha256("".join(f"{name}{value}" for name, value in parts).encode()).hexdigest()
+
+
+def _libraries() -> list[tuple[str, str]]:
+    found = []
+    for name in LIBRARIES:
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 @cache
