@@ -82,7 +82,8 @@ def judge(policy: Policy, findings: Findings, today: date) -> tuple[Judgement, .
     """
     state = findings.manifest.get("state")
     if state != "complete":
-        raise IncompleteError(f"gate: expected a complete run, this one is {state}: run it again")
+        mend = "see failures.parquet" if state == "failed" else "run its plan again"
+        raise IncompleteError(f"gate: expected a complete run, this one is {state}: {mend}")
     raise_together([line for rule in policy.rules for line in _misfits(rule, findings)])
     return tuple(
         judgement

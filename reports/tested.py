@@ -54,11 +54,11 @@ def _distribution(cases: pd.DataFrame, name: str) -> list[tuple[str, ...]]:
     if numeric and column.nunique() > SHOWN_VALUES:
         rows = [_row(name, _spread(known[name].astype(float)), known, total)]
     else:
-        groups = known.groupby(known[name].astype(str))
-        sizes = groups.size().sort_values(ascending=False, kind="stable")
+        texts = known[name].astype(str)
+        sizes = texts.groupby(texts).size().sort_values(ascending=False, kind="stable")
         shown = list(sizes.index[:SHOWN_VALUES])
-        rows = [_row(name, label(value), groups.get_group(value), total) for value in shown]
-        others = known[~known[name].astype(str).isin(shown)]
+        rows = [_row(name, label(value), known[texts == value], total) for value in shown]
+        others = known[~texts.isin(shown)]
         if len(others):
             rows.append(_row(name, f"{len(sizes) - len(shown)} other values", others, total))
     return [*rows, _row(name, "not recorded", cases[column.isna()], total)]

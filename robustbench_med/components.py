@@ -71,7 +71,7 @@ def suggest(name: str, known: Sequence[str]) -> str:
 def _load(kind: Kind, entry: EntryPoint) -> Callable[..., Any]:
     try:
         component: Callable[..., Any] = entry.load()
-    except (ModuleNotFoundError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError) as error:
         raise UnknownNameError(f"{kind}: cannot load {entry.value!r}: {error}") from error
     return component
 

@@ -72,11 +72,6 @@ def test_a_cohort_without_cases_is_refused(study):
         pytest.param(
             '["sex", "site"]',
             id="attributes",
-            marks=pytest.mark.xfail(
-                raises=KeyError,
-                strict=True,
-                reason="pandas 3.1: get_group of a frame of one row, in reports/tested.py",
-            ),
         ),
     ],
 )
