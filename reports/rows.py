@@ -9,7 +9,7 @@ from robustbench_med.reports.wording import DASH, count, interval, label, number
 
 REASONS = {
     "ok": "",
-    "not gated": "10 to 29 patients: shown, not gated by default",
+    "not gated": "10 to 29 patients: not gated",
     "suppressed": "fewer than 10 patients: not shown",
     "undefined": "no case has a value",
     "no interval": "no interval: the patients show no spread, or a value is infinite",
