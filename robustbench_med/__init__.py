@@ -13,7 +13,9 @@ _HOMES = {
     "Attack": "probes", "Ball": "threat", "Batch": "cases", "Case": "cases", "CaseRng": "streams",
     "Certifier": "probes", "Cohort": "cases", "Metric": "probes", "Model": "model",
     "Plan": "plan", "Probe": "probes", "Record": "probes", "Run": "runfolder",
-    "RobustbenchMedError": "errors", "InputError": "errors",
+    "CaseError": "errors", "EvidenceError": "errors", "IncompleteError": "errors",
+    "InputError": "errors", "IntegrityError": "errors", "RobustbenchMedError": "errors",
+    "UnknownNameError": "errors", "UnsupportedError": "errors",
     "Shift": "probes", "Task": "cases", "TorchModel": "model", "attacked": "probes",
     "bound": "certify.lirpa", "build": "components", "certified": "probes", "clean": "probes",
     "errors": "errors", "evaluate": "engine.evaluate", "load_model": "models",
@@ -30,6 +32,14 @@ if TYPE_CHECKING:
     from robustbench_med.components import build as build
     from robustbench_med.components import names as names
     from robustbench_med.engine.evaluate import evaluate as evaluate
+    from robustbench_med.errors import CaseError as CaseError
+    from robustbench_med.errors import EvidenceError as EvidenceError
+    from robustbench_med.errors import IncompleteError as IncompleteError
+    from robustbench_med.errors import InputError as InputError
+    from robustbench_med.errors import IntegrityError as IntegrityError
+    from robustbench_med.errors import RobustbenchMedError as RobustbenchMedError
+    from robustbench_med.errors import UnknownNameError as UnknownNameError
+    from robustbench_med.errors import UnsupportedError as UnsupportedError
     from robustbench_med.model import Model as Model
     from robustbench_med.model import TorchModel as TorchModel
     from robustbench_med.models import load_model as load_model
