@@ -16,7 +16,7 @@ ORDER = (
     "verdict", "tested", "overall", "subgroups", "robustness", "shifts", "certified", "failures",
     "methods", "provenance",
 )  # fmt: skip
-LONG = 30
+LONG = 34
 SYMBOLS = {"pass": "✓", "fail": "✗", "undecided": "?", "waived": "~", "warning": "!"}
 
 
