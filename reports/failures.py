@@ -23,7 +23,7 @@ def failures(evidence: Evidence) -> Section:
         "A case that a component does not support is listed, and does not count as a failure.",
         "Ids are left out of the messages; failures.parquet in the run folder has them.",
     )
-    tables = (_by_probe(evidence, limit), _by_error(evidence), _undefined(evidence),
+    tables = (_by_probe(evidence, limit), by_error(evidence), _undefined(evidence),
               _missing(evidence))  # fmt: skip
     return Section("failures", "Failures and missing data", paragraphs, (), tables)
 
@@ -45,7 +45,8 @@ def _by_probe(evidence: Evidence, limit: float) -> Table:
     return Table("Failures by probe", columns, tuple(rows), tuple(tones))
 
 
-def _by_error(evidence: Evidence) -> Table:
+def by_error(evidence: Evidence) -> Table:
+    """Count the answers that are missing by probe and reason, without ids; empty if none is."""
     found = evidence.failures.merge(
         evidence.cases[["case_id", "patient_id"]], on="case_id", how="left"
     )

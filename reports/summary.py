@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from robustbench_med.reports import rows as estimate_rows
 from robustbench_med.reports.document import Evidence
+from robustbench_med.reports.failures import by_error
 from robustbench_med.reports.gate import Judgement
-from robustbench_med.reports.obstacle import failure_counts
 from robustbench_med.reports.subgroups import farthest_behind
 from robustbench_med.reports.verdict import headline, limit, why
-from robustbench_med.reports.wording import DASH, estimate, interval, label, number
+from robustbench_med.reports.wording import estimate, interval, label, number
 
 LIMIT_BYTES = 60_000
 RULES_SHOWN = 60
@@ -101,12 +101,11 @@ def _behind(evidence: Evidence) -> str:
 
 
 def _failures(evidence: Evidence) -> str:
-    counts = failure_counts(evidence.failures)
-    asked = {probe["name"]: probe["cases"] for probe in evidence.manifest["probes"]}
-    rows = [(probe, str(lost), str(asked.get(probe, DASH))) for probe, lost in counts.items()]
+    rows = by_error(evidence).rows
     if not rows:
-        return "## Failures\n\nNo case failed."
-    return _table("Failures", ("Probe", "Failed cases", "Asked"), rows, ROWS_SHOWN)
+        return "## Failures\n\nEvery case was answered by every probe."
+    columns = ("Probe", "Error", "Message", "Answers")
+    return _table("Failures, and what is not supported", columns, rows, ROWS_SHOWN)
 
 
 def _cut(text: str) -> str:

@@ -1,6 +1,6 @@
 """The command line: reads arguments, calls one command, returns its exit code.
 
-Exit codes: 0 done or passed · 1 gate failed · 2 the input is wrong · 3 inconclusive ·
+Exit codes: 0 done or passed · 1 gate failed · 2 the input is wrong · 3 undecided ·
 4 integrity broken · 5 run incomplete.
 """
 
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         "rbmed",
         description="Robustness, fairness and verification tests for medical-imaging networks.",
         epilog="exit codes: 0 done or passed, 1 gate failed, 2 the input is wrong, "
-        "3 inconclusive, 4 integrity broken, 5 run incomplete",
+        "3 undecided, 4 integrity broken, 5 run incomplete",
     )
     parser.add_argument("--version", action="version", version=f"rbmed {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -62,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    demo = commands.add_parser("demo", help="the whole flow on images that a package ships")
+    demo = commands.add_parser(
+        "demo", help="train, test and judge two networks on virtual patients"
+    )
     demo.add_argument("--out", type=Path, default=Path("runs"), help="folder for its runs")
     for name, help_text in (
         ("train", "train the plan's network and write its weights and card"),

@@ -6,13 +6,15 @@ Built-in and third-party components are declared the same way, as entry points o
 
 import difflib
 import inspect
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Literal, get_args
 
-from robustbench_med.errors import InputError, UnknownNameError
+from robustbench_med.errors import InputError, RobustbenchMedError, UnknownNameError
 
 Kind = Literal[
     "attacks", "shifts", "certifiers", "metrics", "cohorts", "networks", "defences", "sections"
@@ -29,10 +31,18 @@ def build(kind: Kind, name: str, /, **settings: object) -> Any:  # noqa: ANN401
 
     Raises:
         UnknownNameError: If nothing of that kind has that name.
-        InputError: If the component does not accept `settings`.
+        InputError: If the component does not accept `settings`, or is not ours and raises.
     """
     check_settings(kind, name, settings)
-    return find(kind, name)(**settings)
+    component = find(kind, name)
+    if ":" not in name:
+        return component(**settings)
+    try:
+        return component(**settings)
+    except RobustbenchMedError:
+        raise
+    except Exception as error:  # somebody's code: say where it failed
+        raise InputError(f"{kind}: {name} raised {_where(error)}") from error
 
 
 def find(kind: Kind, name: str) -> Callable[..., Any]:
@@ -71,9 +81,16 @@ def suggest(name: str, known: Sequence[str]) -> str:
 def _load(kind: Kind, entry: EntryPoint) -> Callable[..., Any]:
     try:
         component: Callable[..., Any] = entry.load()
-    except (ImportError, AttributeError, SyntaxError) as error:
-        raise UnknownNameError(f"{kind}: cannot load {entry.value!r}: {error}") from error
+    except Exception as error:  # somebody's module: say where it failed
+        raise UnknownNameError(f"{kind}: cannot load {entry.value!r}: {_where(error)}") from error
     return component
+
+
+def _where(error: Exception) -> str:
+    """The error's class and text, and the line of the code that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    line = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{line}"
 
 
 def _group(kind: Kind) -> str:

@@ -88,10 +88,44 @@ def _probes(
     thing = build(kind, asked.component.use, **asked.component.settings)
     if kind == "shifts":
         return [shifted(name, thing, severity, metrics) for severity in asked.levels]
-    balls = [Ball(**{"bounds": cohort.bounds, **table}) for table in asked.levels]
+    balls = [_ball(table, name, cohort) for table in asked.levels]
     if kind == "attacks":
         return [attacked(name, thing, ball, metrics) for ball in balls]
     return [certified(name, thing, ball) for ball in balls]
+
+
+def _ball(table: Mapping[str, Any], name: str, cohort: Cohort) -> Ball:
+    ball = Ball(**{"bounds": cohort.bounds, **table})
+    low, high = ball.bounds
+    if (ball.norm, ball.unit) == ("linf", "intensity") and ball.eps > high - low:
+        raise InputError(
+            f"{name}: ball: eps = {ball.eps:g} is more than the whole range of intensities, "
+            f"{low:g} to {high:g}; one grey level of 255 is {(high - low) / 255:.5f}"
+        )
+    return ball
+
+
+def check_policy(plan: Plan, inquiries: Sequence[Inquiry], metrics: Mapping[str, Metric]) -> None:
+    """Raise `InputError` for each rule of the plan's policy on what the plan does not ask."""
+    if plan.policy is None:
+        return
+    from robustbench_med.reports.policy import load_policy
+
+    probes = [inquiry.probe for inquiry in inquiries]
+    balls = dict.fromkeys(str(p.measure.ball) for p in probes if p.kind == "attack")  # type: ignore[attr-defined]
+    known = [*(probe.name for probe in probes), *(f"worst[{ball}]" for ball in balls)]
+    groups = {frozenset(group) for group in plan.subgroups}
+    problems: list[str] = []
+    for rule in load_policy(plan.policy).rules:
+        where = f"{plan.policy.name}: rule {rule.id!r}: the plan has no"
+        proof = any(p.name == rule.probe and p.kind == "certificate" for p in probes)
+        if rule.probe not in known:
+            problems.append(f"{where} probe {rule.probe!r}; {suggest(rule.probe, known)}")
+        elif not proof and rule.metric not in metrics and "." not in rule.metric:
+            problems.append(f"{where} metric {rule.metric!r}; {suggest(rule.metric, [*metrics])}")
+        if rule.subgroup and frozenset(rule.subgroup) not in groups:
+            problems.append(f"{where} subgroup {' x '.join(rule.subgroup)!r}; add it to subgroups")
+    raise_together(problems)
 
 
 def check_subgroups(plan: Plan, summaries: Sequence[CaseSummary]) -> None:

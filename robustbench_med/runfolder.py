@@ -8,6 +8,7 @@ failures.parquet    cases that a probe could not score, and why
 estimates.parquet   what the reports print
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from robustbench_med.errors import InputError
+from robustbench_med.errors import InputError, IntegrityError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,11 +126,23 @@ class Run:
         if not path.is_file():
             state = self.manifest.get("state", "unknown")
             raise InputError(f"{path}: not there; the run is {state}: run its plan again")
+        written = self.manifest.get("files", {}).get(name)
+        if written is not None and written != file_digest(path):
+            raise IntegrityError(
+                f"{path}: altered since the run wrote it: its SHA-256 is not the manifest's; "
+                "run the plan again"
+            )
         try:
             table: pd.DataFrame = read_table(path).to_pandas()
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path}: not a readable parquet file: {error}") from error
+            raise IntegrityError(f"{path}: not a readable parquet file: {error}") from error
         return table
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_table(path: Path) -> pa.Table:

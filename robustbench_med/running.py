@@ -22,18 +22,21 @@ from robustbench_med.model import Model
 from robustbench_med.models import load_model, model_digest
 from robustbench_med.plan import Plan
 from robustbench_med.probes import Metric
-from robustbench_med.questions import build_cohort, build_inquiries, check_subgroups
-from robustbench_med.runfolder import Run, intact, write_json, write_table
+from robustbench_med.questions import (
+    build_cohort,
+    build_inquiries,
+    check_policy,
+    check_subgroups,
+)
+from robustbench_med.runfolder import Run, file_digest, intact, write_json, write_table
 from robustbench_med.survey import case_table, survey
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-WRITTEN = (
-    "cases.parquet", "records.parquet", "failures.parquet", "estimates.parquet", "report.html",
-    "summary.md", "junit.xml",
-)  # fmt: skip
+TABLES = ("cases.parquet", "records.parquet", "failures.parquet", "estimates.parquet")
+WRITTEN = (*TABLES, "report.html", "summary.md", "junit.xml")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def prepare(plan: Plan, model_of: Callable[[Plan, Cohort], Model] = trained) -> 
     summaries = survey(cohort)
     check_subgroups(plan, summaries)
     inquiries, metrics = build_inquiries(plan, cohort, summaries)
+    check_policy(plan, inquiries, metrics)
     model = model_of(plan, cohort)
     check_agreement(model, cohort)
     digest = _model_and_code(model)
@@ -133,7 +137,10 @@ def _is_current(run: Run, prepared: Prepared, tables: Sequence[pa.Table]) -> boo
     begun = begin_manifest(prepared, run, len(prepared.cells))
     same = all(there.get(part) == begun[part] for part in ("plan_digest", "digests", "policy"))
     written = all((run.folder / name).is_file() for name in WRITTEN)
-    return same and written and there["state"] == "complete" and _holds(run, tables)
+    if not (same and written and there["state"] == "complete"):
+        return False
+    files = {name: file_digest(run.folder / name) for name in TABLES}
+    return files == there.get("files") and _holds(run, tables)
 
 
 def _holds(run: Run, tables: Sequence[pa.Table]) -> bool:
@@ -169,10 +176,12 @@ def _finish(prepared: Prepared, run: Run, manifest: dict[str, object], seconds: 
     limit = prepared.plan.failure_limit
     state = "contradiction" if found else "failed" if broken > limit else "complete"
     manifest = with_end(manifest, state, failures.num_rows, spent, seconds)
-    done = Run(run.folder)
-    estimates = estimate_run(records.to_pandas(), done.cases, failures.to_pandas(), manifest)
+    cases = Run(run.folder).cases
+    estimates = estimate_run(records.to_pandas(), cases, failures.to_pandas(), manifest)
     write_table(run.folder / "estimates.parquet", to_arrow(estimates))
+    manifest["files"] = {name: file_digest(run.folder / name) for name in TABLES}
     write_json(run.manifest_path, manifest)
+    done = Run.open(run.folder)
     write_reports(done)
     if found:
         raise IntegrityError("\n".join(found))

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from robustbench_med.commands.progress import progress_line
 from robustbench_med.plan import load_plan
-from robustbench_med.reports.wording import estimate
+from robustbench_med.reports.wording import estimate, label
 from robustbench_med.runfolder import Run
 from robustbench_med.running import run_plan
+
+WIDTH, SHOWN = 80, 5
 
 
 def main(options: argparse.Namespace) -> int:
@@ -47,4 +49,13 @@ def overview(run: Run) -> str:
         f"{estimate(row['value'], row['low'], row['high'], row['patients'])}"
         for row in rows.to_dict("records")
     ]
-    return "\n".join([*lines, f"report: {run.folder / 'report.html'}"])
+    return "\n".join([*lines, *reasons(run), f"report: {run.folder / 'report.html'}"])
+
+
+def reasons(run: Run) -> list[str]:
+    """Why answers are missing, the most frequent reasons first, a line each."""
+    why = run.failures["probe"] + ": " + run.failures["error"] + ": " + run.failures["message"]
+    counts = why.value_counts()
+    lines = [label(f"{count} x {text}", WIDTH) for text, count in counts.head(SHOWN).items()]
+    rest = len(counts) - SHOWN
+    return [*lines, f"and {rest} more reasons, in the report"] if rest > 0 else lines

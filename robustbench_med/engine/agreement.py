@@ -33,8 +33,9 @@ def check_agreement(model: Model, cohort: Cohort) -> None:
         raise InputError("model: its network is in training mode; call .eval() on it first")
     for batch in islice(cohort.batches(1), ASKED):
         check_batch(batch, cohort.task, cohort.bounds)
-        if bool(_checked_output(model, batch, cohort.task).isfinite().any()):
-            return
+        output = _checked_output(model, batch, cohort.task)
+        if bool(output.isfinite().any()):
+            return _refuse_probabilities(output, cohort.task)
     raise InputError(
         "model: expected finite outputs, got only NaN or infinity "
         f"for the first {min(ASKED, len(cohort))} cases; check its weights and normalisation"
@@ -68,6 +69,17 @@ def _refuse(batch: Batch, wrong: Tensor, expected: str, values: Tensor) -> None:
         )
 
 
+def _refuse_probabilities(output: Tensor, task: Task) -> None:
+    """Losses and margins take logits; on probabilities attacks would be weak without a word."""
+    if task.kind in CLASS_KINDS and bool((output >= 0).all()):
+        total = output.sum(dim=1)
+        if bool(((total - 1).abs() < 1e-4).all()):
+            raise InputError(
+                "model: expected logits, got outputs that are at least 0 and sum to 1 over the "
+                "classes; leave the softmax out"
+            )
+
+
 @torch.no_grad()
 def _checked_output(model: Model, batch: Batch, task: Task) -> Tensor:
     try:
@@ -78,6 +90,8 @@ def _checked_output(model: Model, batch: Batch, task: Task) -> Tensor:
             f"model: cannot answer case {batch.case_ids[0]!r} with image "
             f"{tuple(batch.image.shape[1:])}: {reason}"
         ) from error
+    if not isinstance(output, Tensor):
+        raise InputError(f"model: expected a tensor, got a {type(output).__name__}")
     expected = expected_shape(task, batch)
     if tuple(output.shape) != expected:
         raise InputError(

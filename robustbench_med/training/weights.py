@@ -38,7 +38,7 @@ def read_weights(path: Path) -> Weights:
     if path.suffix not in SUFFIXES:
         raise InputError(f"weights {path}: expected one of {', '.join(SUFFIXES)}")
     if not path.is_file():
-        raise InputError(f"weights {path}: not there; train it with: rbmed train PLAN")
+        raise InputError(f"weights {path}: not there; if the plan has [train]: rbmed train PLAN")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     return _read_state_dict(path)

@@ -154,7 +154,12 @@ def slow_down(study):
 def test_a_stopped_run_continues_to_the_same_records(study, end):
     slow_down(study)
     study.edit("seed = 3", "seed = 3\nbatch_size = 8")
-    command = [sys.executable, "-m", "robustbench_med", "run", str(study.plan), "--out", "cut"]
+    # A background job of a shell inherits SIGINT ignored; a person's terminal does not.
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from robustbench_med.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "run", str(study.plan), "--out", "cut"]
     with (study.folder / "stderr").open("w") as told:
         process = subprocess.Popen(command, cwd=study.folder, stderr=told, stdout=told)
         cells = study.folder / "cut" / "records"
