@@ -105,7 +105,7 @@ def _failures(evidence: Evidence) -> str:
     if not rows:
         return "## Failures\n\nEvery case was answered by every probe."
     columns = ("Probe", "Error", "Message", "Answers")
-    return _table("Failures, and what is not supported", columns, rows, ROWS_SHOWN)
+    return _table("Failures", columns, rows, ROWS_SHOWN)
 
 
 def _cut(text: str) -> str:

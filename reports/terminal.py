@@ -39,11 +39,11 @@ def _row(judgement: Judgement) -> tuple[str, ...]:
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    """Numbers get what they need; rule and group share what is left."""
+    """Numbers get what they need, then the group, since a rule may have many; then the rule."""
     widths = [max(columns(row[place]) for row in rows) for place in range(len(HEADINGS))]
     left = WIDTH - len(GAP) * (len(HEADINGS) - 1) - widths[0] - widths[3] - widths[4]
     left = max(left, 12)
-    rule = min(widths[1], max(left // 2, left - widths[2]))
+    rule = min(widths[1], max(10, left - widths[2]))
     widths[1], widths[2] = rule, min(widths[2], left - rule)
     widths[3] = min(widths[3], WIDTH - 8 - widths[0] - widths[1] - widths[2] - widths[4])
     return widths

@@ -73,6 +73,9 @@ def read_table(path: Path) -> Table:
     if len(lines) < 2:
         raise InputError(f"table: {path}: expected a header and at least one row, got {len(lines)}")
     header = lines[0][1]
+    if len(header) == 1 and ";" in header[0]:
+        raise InputError(f"table: {path}: expected commas between the columns, got semicolons; "
+                         "save it as a CSV with commas, in UTF-8")  # fmt: skip
     repeated = sorted({column for column in header if column and header.count(column) > 1})
     if repeated:
         raise InputError(f"table: {path}: columns {repeated} stand there more than once")

@@ -12,6 +12,8 @@ from robustbench_med.model import Model
 CLASS_KINDS = ("classification", "segmentation")
 # A few cases may be answered with NaN; a model that only ever does so tests nothing.
 ASKED = 16
+# Logits of one case may sum to 1 by chance, those of so many do not.
+ENOUGH = 4
 
 
 def check_agreement(model: Model, cohort: Cohort) -> None:
@@ -31,15 +33,29 @@ def check_agreement(model: Model, cohort: Cohort) -> None:
     network = getattr(model, "network", None)
     if getattr(network, "training", False):
         raise InputError("model: its network is in training mode; call .eval() on it first")
+    _check_answers(model, cohort)
+
+
+def _check_answers(model: Model, cohort: Cohort) -> None:
+    """Ask until one answer can be told from NaN and from probabilities."""
+    answers: list[Tensor] = []
     for batch in islice(cohort.batches(1), ASKED):
         check_batch(batch, cohort.task, cohort.bounds)
         output = _checked_output(model, batch, cohort.task)
         if bool(output.isfinite().any()):
-            return _refuse_probabilities(output, cohort.task)
-    raise InputError(
-        "model: expected finite outputs, got only NaN or infinity "
-        f"for the first {min(ASKED, len(cohort))} cases; check its weights and normalisation"
-    )
+            answers.append(output)
+            if not _like_probabilities(output, cohort.task):
+                return
+    if len(answers) >= ENOUGH:
+        raise InputError(
+            "model: expected logits, got outputs that are at least 0 and sum to 1 over the "
+            "classes; leave the softmax out, or attacks would be weak without a word"
+        )
+    if not answers:
+        raise InputError(
+            "model: expected finite outputs, got only NaN or infinity "
+            f"for the first {min(ASKED, len(cohort))} cases; check its weights and normalisation"
+        )
 
 
 def check_batch(batch: Batch, task: Task, bounds: Bounds) -> None:
@@ -69,15 +85,10 @@ def _refuse(batch: Batch, wrong: Tensor, expected: str, values: Tensor) -> None:
         )
 
 
-def _refuse_probabilities(output: Tensor, task: Task) -> None:
-    """Losses and margins take logits; on probabilities attacks would be weak without a word."""
-    if task.kind in CLASS_KINDS and bool((output >= 0).all()):
-        total = output.sum(dim=1)
-        if bool(((total - 1).abs() < 1e-4).all()):
-            raise InputError(
-                "model: expected logits, got outputs that are at least 0 and sum to 1 over the "
-                "classes; leave the softmax out"
-            )
+def _like_probabilities(output: Tensor, task: Task) -> bool:
+    if task.kind not in CLASS_KINDS or bool((output < 0).any()):
+        return False
+    return bool(((output.sum(dim=1) - 1).abs() < 1e-4).all())
 
 
 @torch.no_grad()

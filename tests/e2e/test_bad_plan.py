@@ -105,7 +105,7 @@ BESIDE_THE_DATA = {
     ),
     "weights that are not there": (
         MODEL, 'use = "lenet"\npreset = "small"\nweights = "w.safetensors"',
-        "w.safetensors: not there; train it with: rbmed train PLAN",
+        "w.safetensors: not there; if the plan has [train]: rbmed train PLAN",
     ),
     "an ONNX file that is not there": (
         MODEL, 'use = "m.onnx"', "m.onnx: expected an ONNX file, found none",
