@@ -14,7 +14,10 @@ GAP = "  "
 
 
 def gate_table(judgements: Sequence[Judgement]) -> str:
-    """One line per rule and group, then reasons of what did not pass, then the verdict."""
+    """One line per rule and group, then reasons of what did not pass, then the verdict.
+
+    Of a group the table has the values alone, so that they fit; the reasons have it in full.
+    """
     rows = [HEADINGS, *(_row(judgement) for judgement in judgements)]
     widths = _widths(rows)
     lines = [
@@ -32,7 +35,7 @@ def _row(judgement: Judgement) -> tuple[str, ...]:
     return (
         judgement.outcome,
         label(judgement.rule.id),
-        label(judgement.group),
+        label(judgement.group.partition(" = ")[2] or judgement.group),
         judgement.observed,
         limit(judgement),
     )
