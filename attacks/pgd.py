@@ -83,12 +83,12 @@ class Pgd:
         if self.random_start:
             radius = ball.radius(image, batch.context)
             image = image + radius * _anywhere(image, ball, rng)
-        return ball.project(image, batch.image, batch.context)
+        return ball.pull(image, batch.image, batch.context)
 
     def _step(self, image: Tensor, gradient: Tensor, batch: Batch, ball: Ball) -> Tensor:
         length = self.step_size * ball.radius(batch.image, batch.context)
         direction = steepest(on_support(gradient, batch, ball), ball.norm)
-        return ball.project(image + length * direction, batch.image, batch.context)
+        return ball.pull(image + length * direction, batch.image, batch.context)
 
 
 def _anywhere(image: Tensor, ball: Ball, rng: CaseRng) -> Tensor:

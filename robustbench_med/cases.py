@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args, runtime_checkable
 
@@ -186,6 +186,14 @@ class Cohort:
         if isinstance(self.cases, Summarised):
             return self.cases.summary(index)
         return summarise(self.cases[index])
+
+
+def digest_of(summaries: Iterable[CaseSummary]) -> str:
+    """Hash of all cases of a cohort, their ids and attributes."""
+    digest = hashlib.sha256()
+    for summary in summaries:
+        digest.update(f"{summary.digest}{sorted(summary.attributes.items())}".encode())
+    return digest.hexdigest()
 
 
 def batches(cases: Sequence[Case], indices: Sequence[int], size: int) -> Iterator[Batch]:

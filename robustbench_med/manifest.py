@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from robustbench_med.cases import digest_of
 from robustbench_med.engine.cells import Inquiry, probe_digest
 from robustbench_med.engine.evaluate import device_of
 from robustbench_med.engine.sources import code_digest
 from robustbench_med.probes import Metric
 from robustbench_med.runfolder import SCHEMA_VERSION, Run
-from robustbench_med.survey import cohort_digest
 
 if TYPE_CHECKING:
     from robustbench_med.running import Prepared
@@ -56,7 +56,7 @@ def begin_manifest(prepared: "Prepared", run: Run, known: int) -> dict[str, Any]
         "seed": plan.seed,
         "digests": {
             "model": prepared.model_digest,
-            "cohort": cohort_digest(prepared.summaries),
+            "cohort": digest_of(prepared.summaries),
             "code": code_digest({"robustbench_med.running"}),
             "policy": hashlib.sha256(policy.encode()).hexdigest() if policy else None,
         },

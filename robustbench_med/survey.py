@@ -1,6 +1,5 @@
 """What is known of a cohort before anything is computed: its table of cases and its digest."""
 
-import hashlib
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -43,14 +42,6 @@ def _wrong_id(case_id: str, found: dict[str, CaseSummary]) -> list[str]:
     if "/" in case_id or "\\" in case_id or case_id in (".", "..") or not case_id.isprintable():
         return [f"case {case_id!r}: an id must be printable and without '/' or '\\'"]
     return []
-
-
-def cohort_digest(summaries: Sequence[CaseSummary]) -> str:
-    """Hash of all cases, their ids and attributes."""
-    digest = hashlib.sha256()
-    for summary in summaries:
-        digest.update(f"{summary.digest}{sorted(summary.attributes.items())}".encode())
-    return digest.hexdigest()
 
 
 def case_table(summaries: Sequence[CaseSummary], split: str) -> pa.Table:

@@ -82,6 +82,12 @@ class Ball:
         Source: L1: Duchi et al., ICML 2008, figure 1.
         """
         image = torch.where(image.isfinite(), image.to(centre), centre)
+        return self.pull(image, centre, context)
+
+    def pull(
+        self, image: Tensor, centre: Tensor, context: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Do as `project` does, for images that are known to be finite; a search's every step."""
         if self.support is not None:
             inside = self._entry(self.support, context).to(centre) != 0
             image = torch.where(inside, image, centre)

@@ -1,13 +1,12 @@
 """The model card: what weights are of, beside them (`unet.safetensors`, `unet.json`)."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robustbench_med.cases import Bounds, Cohort, Task
+from robustbench_med.cases import Bounds, Cohort, Task, digest_of
 from robustbench_med.errors import InputError
 from robustbench_med.runfolder import write_json
 
@@ -91,8 +90,4 @@ def cohort_digest(cohort: Cohort) -> str:
 
     Decodes every case, unless the cohort knows its summaries.
     """
-    digest = hashlib.sha256()
-    for index in range(len(cohort)):
-        summary = cohort.summary(index)
-        digest.update(f"{summary.digest}{sorted(summary.attributes.items())}".encode())
-    return digest.hexdigest()
+    return digest_of(cohort.summary(index) for index in range(len(cohort)))

@@ -12,11 +12,14 @@ ROWS = identity_rows(2, OUTPUTS)
 
 
 def test_limits_below_every_sample_pass():
-    audit(OUTPUTS, ROWS, torch.tensor([1.0, -torch.inf]), 1e-5)
+    assert audit(OUTPUTS, ROWS, torch.tensor([1.0, -torch.inf]), 1e-5) is None
 
 
 def test_rounding_within_the_slack_passes():
-    audit(OUTPUTS, ROWS, torch.tensor([1.0 + 5e-5, 3.0]), 1e-5)
+    within, beyond = torch.tensor([1.0 + 5e-5, 3.0]), torch.tensor([1.0 + 5e-4, 3.0])
+    assert audit(OUTPUTS, ROWS, within, 1e-5) is None
+    with pytest.raises(IntegrityError, match="row 0"):
+        audit(OUTPUTS, ROWS, beyond, 1e-5)
 
 
 def test_a_limit_above_a_sample_voids_the_certificate_and_prints_both_numbers():

@@ -40,7 +40,9 @@ def test_the_attack_of_the_page_is_twenty_lines_long():
 @pytest.mark.parametrize("page", ["ball.md", "shift.md", "metric.md"])
 def test_the_program_of_a_page_runs(page):
     (program,) = programs(page)
-    exec(compile(program, page, "exec"), {"__name__": "page"})  # noqa: S102
+    names = {"__name__": "page"}
+    exec(compile(program, page, "exec"), names)  # noqa: S102
+    assert len(names) > 2, "the program defines nothing"
 
 
 @pytest.mark.parametrize(

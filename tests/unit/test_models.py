@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from robustbench_med.cases import Case, Cohort, Task
+from robustbench_med.cases import digest_of as manifest_digest
 from robustbench_med.components import build
 from robustbench_med.errors import (
     InputError,
@@ -31,7 +32,6 @@ from robustbench_med.models import (
     save_model,
 )
 from robustbench_med.onnx_model import OnnxModel
-from robustbench_med.survey import cohort_digest as manifest_digest
 from robustbench_med.survey import survey
 from robustbench_med.training.card import Card, card_path, read_card, write_card
 from robustbench_med.training.loop import train
