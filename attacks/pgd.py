@@ -69,12 +69,14 @@ class Pgd:
             return batch.image
         best = batch.image
         highest = torch.full((len(batch),), -torch.inf, device=best.device)
+        length = self.step_size * ball.radius(batch.image, batch.context)
         for _ in range(self.restarts):
             image = self._start(batch, ball, rng)
             for _ in range(self.steps):
                 loss, gradient = loss_gradient(model, batch, image)
                 best, highest = _better(image, loss, best, highest)
-                image = self._step(image, gradient, batch, ball)
+                step = length * steepest(on_support(gradient, batch, ball), ball.norm)
+                image = ball.pull(image + step, batch.image, batch.context)
             best, highest = _better(image, case_loss(model, batch, image), best, highest)
         return best
 
@@ -84,11 +86,6 @@ class Pgd:
             radius = ball.radius(image, batch.context)
             image = image + radius * _anywhere(image, ball, rng)
         return ball.pull(image, batch.image, batch.context)
-
-    def _step(self, image: Tensor, gradient: Tensor, batch: Batch, ball: Ball) -> Tensor:
-        length = self.step_size * ball.radius(batch.image, batch.context)
-        direction = steepest(on_support(gradient, batch, ball), ball.norm)
-        return ball.pull(image + length * direction, batch.image, batch.context)
 
 
 def _anywhere(image: Tensor, ball: Ball, rng: CaseRng) -> Tensor:

@@ -33,8 +33,7 @@ def build(kind: Kind, name: str, /, **settings: object) -> Any:  # noqa: ANN401
         UnknownNameError: If nothing of that kind has that name.
         InputError: If the component does not accept `settings`, or is not ours and raises.
     """
-    check_settings(kind, name, settings)
-    component = find(kind, name)
+    component = check_settings(kind, name, settings)
     if ":" not in name:
         return component(**settings)
     try:
@@ -58,9 +57,10 @@ def find(kind: Kind, name: str) -> Callable[..., Any]:
     raise UnknownNameError(f"{kind}: no {name!r}; {suggest(name, names(kind))}")
 
 
-def check_settings(kind: Kind, name: str, settings: Mapping[str, object]) -> None:
-    """Raise `InputError` if the component called `name` does not take `settings`."""
-    signature = inspect.signature(find(kind, name))
+def check_settings(kind: Kind, name: str, settings: Mapping[str, object]) -> Callable[..., Any]:
+    """Find the component called `name`; `InputError` if it does not take `settings`."""
+    component = find(kind, name)
+    signature = inspect.signature(component)
     taken = signature.parameters
     if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
         for unknown in (key for key in settings if key not in taken):
@@ -70,6 +70,7 @@ def check_settings(kind: Kind, name: str, settings: Mapping[str, object]) -> Non
         signature.bind(**settings)
     except TypeError as error:
         raise InputError(f"{kind}: {name}: {error}") from error
+    return component
 
 
 def suggest(name: str, known: Sequence[str]) -> str:
