@@ -14,8 +14,8 @@ from robustbench_med.threat import Ball, Norm, per_case_norm
 def loss_gradient(model: Model, batch: Batch, image: Tensor) -> tuple[Tensor, Tensor]:
     """Loss of each case at `image`, and its gradient in its own image, from one forward pass.
 
-    Parameters collect no gradient. A case whose gradient holds NaN or an infinity gets zeros,
-    so that it stays where it is and spoils no other case.
+    Parameters collect no gradient. A slope that is NaN counts as 0, so that its voxel stays where
+    it is, and an infinite one as the largest finite number.
 
     Args:
         model: Any model that PyTorch can differentiate.
@@ -39,7 +39,7 @@ def loss_gradient(model: Model, batch: Batch, image: Tensor) -> tuple[Tensor, Te
             f"attack: {type(model).__name__} gives no gradients of its output in the image "
             "(an ONNX model, or a detach inside); use a black-box attack or shifts"
         )
-    return loss.detach(), gradient.where(_largest(gradient).isfinite(), 0)
+    return loss.detach(), gradient.nan_to_num_()
 
 
 @torch.no_grad()

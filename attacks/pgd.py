@@ -70,22 +70,22 @@ class Pgd:
         best = batch.image
         highest = torch.full((len(batch),), -torch.inf, device=best.device)
         length = self.step_size * ball.radius(batch.image, batch.context)
+        pull = ball.around(batch.image, batch.context)
         for _ in range(self.restarts):
-            image = self._start(batch, ball, rng)
+            image = pull(self._start(batch, ball, rng))
             for _ in range(self.steps):
                 loss, gradient = loss_gradient(model, batch, image)
                 best, highest = _better(image, loss, best, highest)
-                step = length * steepest(on_support(gradient, batch, ball), ball.norm)
-                image = ball.pull(image + step, batch.image, batch.context)
+                step = steepest(on_support(gradient, batch, ball), ball.norm)
+                image = pull(step.mul_(length).add_(image))  # a step is ours to write into
             best, highest = _better(image, case_loss(model, batch, image), best, highest)
         return best
 
     def _start(self, batch: Batch, ball: Ball, rng: CaseRng) -> Tensor:
-        image = batch.image
-        if self.random_start:
-            radius = ball.radius(image, batch.context)
-            image = image + radius * _anywhere(image, ball, rng)
-        return ball.pull(image, batch.image, batch.context)
+        if not self.random_start:
+            return batch.image
+        radius = ball.radius(batch.image, batch.context)
+        return batch.image + radius * _anywhere(batch.image, ball, rng)
 
 
 def _anywhere(image: Tensor, ball: Ball, rng: CaseRng) -> Tensor:

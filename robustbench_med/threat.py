@@ -1,7 +1,7 @@
 """How far an adversary may move an image."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,6 +13,7 @@ from robustbench_med.errors import InputError
 
 Norm = Literal["linf", "l2", "l1"]
 Unit = Literal["intensity", "fraction", "noise"]
+Pull = Callable[[Tensor], Tensor]
 ORDER: dict[Norm, float] = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
 
 
@@ -82,31 +83,44 @@ class Ball:
         Source: L1: Duchi et al., ICML 2008, figure 1.
         """
         image = torch.where(image.isfinite(), image.to(centre), centre)
-        return self.pull(image, centre, context)
+        return self.around(centre, context)(image)
 
-    def pull(
-        self, image: Tensor, centre: Tensor, context: Mapping[str, Tensor] | None = None
-    ) -> Tensor:
-        """Do as `project` does, for images that are known to be finite; a search's every step."""
+    def around(self, centre: Tensor, context: Mapping[str, Tensor] | None = None) -> Pull:
+        """Fix the ball's centre: a function that does as `project` does, for finite images.
+
+        A search calls it at every step, so what does not change with the image is computed here.
+        """
+        inside = None
         if self.support is not None:
             inside = self._entry(self.support, context).to(centre) != 0
-            image = torch.where(inside, image, centre)
         radius = self.radius(centre, context)
         if self.norm == "linf":
-            image = torch.minimum(torch.maximum(image, centre - radius), centre + radius)
-        elif self.norm == "l2":
+            return _box(centre, radius, inside, self.bounds)
+
+        def pull(image: Tensor) -> Tensor:
             offset = image - centre
+            if inside is not None:
+                offset = offset.where(inside, 0)
+            if self.norm == "l1":
+                return (centre + _onto_l1(offset, radius)).clamp(*self.bounds)
             scale = radius / per_case_norm(offset, "l2").clamp(min=1e-30)
-            image = torch.where(scale < 1, centre + offset * scale, image)
-        else:
-            image = centre + _onto_l1(image - centre, radius)
-        return image.clamp(*self.bounds)
+            image = torch.where(scale < 1, centre + offset * scale, centre + offset)
+            return image.clamp(*self.bounds)
+
+        return pull
 
     def _entry(self, name: str, context: Mapping[str, Tensor] | None) -> Tensor:
         if context is None or name not in context:
             held = ", ".join(context or {}) or "nothing"
             raise InputError(f"ball {self}: needs {name!r} in the case's context, which has {held}")
         return context[name]
+
+
+def _box(centre: Tensor, radius: Tensor, inside: Tensor | None, bounds: Bounds) -> Pull:
+    if inside is not None:
+        radius = radius.where(inside, 0)
+    low, high = (centre - radius).clamp(*bounds), (centre + radius).clamp(*bounds)
+    return lambda image: image.clamp(low, high)
 
 
 def per_case_norm(offset: Tensor, norm: Norm) -> Tensor:

@@ -36,16 +36,19 @@ def test_loss_and_gradient_of_a_regression_are_the_closed_form():
     assert network.weight.grad is None
 
 
-def test_a_case_without_a_finite_gradient_gets_zeros_and_spoils_no_other():
+def test_slopes_that_are_not_finite_can_be_stepped_along_and_spoil_no_other_case():
     class Root(nn.Module):
         def forward(self, image):
             return image.sqrt().flatten(start_dim=1)
 
     model = TorchModel(Root(), Task("regression", ("x", "y")), UNBOUNDED)
-    image = torch.tensor([[[0.0, 1.0]], [[4.0, 1.0]]])
-    _, gradient = loss_gradient(model, Batch(("a", "b"), image, torch.zeros(2, 2)), image)
-    assert gradient[0].tolist() == [[0.0, 0.0]]
-    torch.testing.assert_close(gradient[1], torch.tensor([[0.5, 0.5]]))
+    image = torch.tensor([[[0.0, 1.0]], [[-1.0, 1.0]], [[4.0, 1.0]]])
+    batch = Batch(("a", "b", "c"), image, torch.tensor([[-1.0, 0.0], [0.0, 0.0], [0.0, 0.0]]))
+    _, gradient = loss_gradient(model, batch, image)
+    assert gradient[0].tolist() == [[torch.finfo(torch.float32).max, 0.5]]  # endless slope at 0
+    assert gradient[1].tolist() == [[0.0, 0.5]]  # no root, so NaN
+    torch.testing.assert_close(gradient[2], torch.tensor([[0.5, 0.5]]))
+    assert steepest(gradient, "l2")[0, 0].tolist() == pytest.approx([1.0, 0.0])
 
 
 class Opaque:
