@@ -1,0 +1,1 @@
+"""The physics of a scan: signal, coils, sampling, noise, anatomy."""
