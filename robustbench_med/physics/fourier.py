@@ -20,13 +20,15 @@ def fft2c(image: Tensor) -> Tensor:
         Complex, of the same shape.
     """
     spectrum = torch.fft.fft2(torch.fft.ifftshift(image, dim=AXES), norm="ortho")
-    return torch.fft.fftshift(spectrum, dim=AXES)
+    kspace: Tensor = torch.fft.fftshift(spectrum, dim=AXES)
+    return kspace
 
 
 def ifft2c(kspace: Tensor) -> Tensor:
     """Transform k-space to an image: the inverse, and the adjoint, of `fft2c`."""
-    image = torch.fft.ifft2(torch.fft.ifftshift(kspace, dim=AXES), norm="ortho")
-    return torch.fft.fftshift(image, dim=AXES)
+    spread = torch.fft.ifft2(torch.fft.ifftshift(kspace, dim=AXES), norm="ortho")
+    image: Tensor = torch.fft.fftshift(spread, dim=AXES)
+    return image
 
 
 def to_complex(channels: Tensor) -> Tensor:
