@@ -71,7 +71,8 @@ def measure(masks: ArrayLike, spacing_mm: ArrayLike) -> Measures:
     first centred on the direction of the RV's centroid at ED, or on -x where there is no RV; a
     pixel across a border is shared out. A slice counts if it lies in the basal two thirds of
     the LV at ED (near the apex a slice cuts the wall at a slant and overstates it) and if all
-    its sectors have a wall of 1 mm; for motion, at both phases. The base is the heavier end.
+    its sectors have a wall of 1 mm; for motion, at both phases. The base is the end where the
+    cavity is wider.
 
     Args:
         masks: `(2, z, y, x)`, whole numbers 0 to 3.
@@ -107,7 +108,7 @@ def ejection_fraction(edv: float, esv: float) -> float:
 
     Negative where `esv` is above `edv`, which is how a mix-up of phases shows.
     """
-    return 100 * (edv - esv) / edv if edv > 0 else float("nan")
+    return 100 * ((edv - esv) / edv) if edv > 0 else float("nan")
 
 
 def bsa(height_cm: float, weight_kg: float) -> float:

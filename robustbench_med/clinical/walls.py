@@ -31,7 +31,7 @@ def walls(masks: Labels, spacing: Floats) -> tuple[float, float, float]:
     endo, epi = np.sqrt(2 * _sector_areas(masks, spacing) / (2 * np.pi / SECTORS))
     wall = epi - endo
     closed = (wall >= CLOSED_MM).all(axis=2)
-    counts = closed[0] & _basal(cavity, epi[0].sum(axis=1))
+    counts = closed[0] & _basal(cavity)
     if not counts.any():
         return (float("nan"),) * 3
     segments = wall[0, counts]
@@ -43,13 +43,17 @@ def walls(masks: Labels, spacing: Floats) -> tuple[float, float, float]:
     return thickest, thick, float(shortening.max() - shortening.min())
 
 
-def _basal(cavity: Labels, size: Floats) -> Flags:
-    """Slices whose middle lies in the basal two thirds of the cavity, `(z,)`."""
+def _basal(cavity: Labels) -> Flags:
+    """Slices whose middle lies in the basal two thirds of the cavity, `(z,)`.
+
+    Args:
+        cavity: `(z,)`, pixels of the cavity in each slice; somewhere above 0.
+    """
     inside = np.flatnonzero(cavity)
     first, last = inside[0], inside[-1]
     place = np.arange(len(cavity))
-    heavy = float(np.average(place[first : last + 1], weights=size[first : last + 1]))
-    from_base = place - first if heavy <= (first + last) / 2 + 1e-9 else last - place
+    middle = float(np.average(place[first : last + 1], weights=cavity[first : last + 1]))
+    from_base = place - first if middle <= (first + last) / 2 + 1e-9 else last - place
     basal: Flags = (from_base >= 0) & ((from_base + 0.5) / (last - first + 1) <= 2 / 3)
     return basal & (cavity > 0)
 
