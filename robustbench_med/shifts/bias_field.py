@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robustbench_med.cases import Batch
 from robustbench_med.errors import InputError, UnsupportedError
-from robustbench_med.shifts.requirements import require_strength
+from robustbench_med.shifts.requirements import require_images, require_strength
 from robustbench_med.streams import CaseRng
 
 
@@ -42,10 +42,12 @@ class BiasField:
         """See `Shift`.
 
         Raises:
+            CaseError: If the case is k-space.
             UnsupportedError: If the images have no spatial axis.
         """
         if severity == 0:
             return batch
+        require_images("bias_field", batch)
         space = batch.image.shape[2:]
         if not space:
             raise UnsupportedError("bias_field: needs images with a spatial axis, got (c,)")

@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 
 from robustbench_med.cases import Batch
-from robustbench_med.errors import UnsupportedError
-from robustbench_med.shifts.requirements import require_strength
+from robustbench_med.shifts.requirements import (
+    require_images,
+    require_plane,
+    require_strength,
+)
 from robustbench_med.streams import CaseRng
 
 
@@ -35,16 +38,14 @@ class Blur:
         """See `Shift`.
 
         Raises:
+            CaseError: If the case is k-space.
             UnsupportedError: If the images have fewer than two spatial axes.
         """
         del rng
         if severity == 0:
             return batch
-        image = batch.image
-        if image.ndim < 4:
-            raise UnsupportedError(
-                f"blur: needs images with two or more spatial axes, got {tuple(image.shape[1:])}"
-            )
+        require_images("blur", batch)
+        image = require_plane("blur", batch)
         sigma = severity * self.sigma_per_severity
         rows = gaussian_matrix(image.shape[-2], sigma).to(image)
         columns = gaussian_matrix(image.shape[-1], sigma).to(image)

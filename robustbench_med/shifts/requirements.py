@@ -1,11 +1,11 @@
-"""What a shift requires of its settings and of the images."""
+"""What a shift requires of its settings and of the cases."""
 
 from math import isfinite
 
 from torch import Tensor
 
 from robustbench_med.cases import Batch
-from robustbench_med.errors import CaseError, InputError
+from robustbench_med.errors import CaseError, InputError, UnsupportedError
 
 
 def require_strength(who: str, value: object) -> None:
@@ -17,6 +17,16 @@ def require_strength(who: str, value: object) -> None:
     number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else -1
     if not (isfinite(number) and number > 0):
         raise InputError(f"{who} must be finite and above 0, got {value!r}")
+
+
+def require_count(who: str, value: object) -> None:
+    """Refuse a count that is not a whole number of at least 1.
+
+    Raises:
+        InputError: Naming the setting and what it got.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{who} must be a whole number, at least 1, got {value!r}")
 
 
 def require_magnitudes(who: str, batch: Batch) -> Tensor:
@@ -34,3 +44,65 @@ def require_magnitudes(who: str, batch: Batch) -> Tensor:
             f"to {float(lowest[first]):g}; normalise inside the network instead"
         )
     return batch.image
+
+
+def require_plane(who: str, batch: Batch) -> Tensor:
+    """Return the batch's images `(b, c, *s)` if they have rows and columns.
+
+    Raises:
+        UnsupportedError: If there are fewer than two spatial axes.
+    """
+    if batch.image.ndim < 4:
+        got = tuple(batch.image.shape[1:])
+        raise UnsupportedError(f"{who}: needs images with two or more spatial axes, got {got}")
+    return batch.image
+
+
+def require_images(who: str, batch: Batch) -> None:
+    """Refuse k-space, whose samples are no voxels.
+
+    Raises:
+        CaseError: If the context has a sampling `mask`.
+    """
+    if "mask" in batch.context:
+        raise CaseError(
+            f"{who}: acts on images, got k-space (the context has a mask); "
+            "use acceleration, kspace_noise, motion or resolution"
+        )
+
+
+def require_kspace(who: str, batch: Batch, instead: str) -> Tensor:
+    """Return the sampling mask, `(b, 1, *1, h, w)`, true where a sample was acquired.
+
+    Args:
+        who: The shift's name.
+        batch: k-space as real channels, `(b, 2c, *s)`.
+        instead: What to use for images, for the message.
+
+    Raises:
+        CaseError: If there is no `mask`, or it does not fit the image, or it acquires nothing.
+    """
+    mask, image = batch.context.get("mask"), batch.image
+    if mask is None:
+        raise CaseError(f"{who}: acts on k-space, which has a mask in its context; {instead}")
+    expected = (1, *[1] * (image.ndim - 4), *image.shape[-2:])
+    if image.ndim < 4 or image.shape[1] % 2 or tuple(mask.shape[1:]) != expected:
+        raise CaseError(
+            f"{who}: k-space needs an even number of channels and a mask (1, h, w), one for all "
+            f"slices; got image {tuple(image.shape[1:])} and mask {tuple(mask.shape[1:])}"
+        )
+    acquired = mask != 0
+    require_samples(who, batch, acquired, "its mask is 0 everywhere")
+    return acquired
+
+
+def require_samples(who: str, batch: Batch, acquired: Tensor, why: str) -> None:
+    """Refuse cases without any acquired sample; `acquired` is `(b, ...)`, bool.
+
+    Raises:
+        CaseError: Naming the first such case, and why.
+    """
+    empty = (~acquired.flatten(start_dim=1).any(dim=1)).nonzero()
+    if len(empty):
+        case = batch.case_ids[int(empty[0])]
+        raise CaseError(f"{who}: case {case!r} has no acquired sample: {why}")

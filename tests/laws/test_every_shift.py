@@ -9,10 +9,17 @@ import torch
 
 from robustbench_med import components
 from robustbench_med.cases import Batch
+from robustbench_med.errors import CaseError
+from robustbench_med.physics.fourier import fft2c, to_channels
 from robustbench_med.streams import CaseRng
 
 NAMES = components.names("shifts")
-SHAPES = [(1, 24, 20), (3, 16, 16), (1, 5, 12, 12)]
+KSPACE_ONLY = {"acceleration", "kspace_noise"}
+KSPACE_TOO = {"motion", "resolution"}
+IMAGES = sorted({*NAMES} - KSPACE_ONLY)
+KSPACE = sorted(KSPACE_ONLY | KSPACE_TOO)
+FOLLOWS = {"acceleration": {"mask"}, "resolution": {"mask"}, "kspace_noise": {"noise"}}
+SHAPES = [(1, 24, 20), (3, 16, 16), (1, 5, 12, 12), (1, 2, 3, 12, 12)]
 
 
 def smooth(cases, shape):
@@ -33,46 +40,102 @@ def batch_of(shape, cases=4):
     return Batch(ids, image, target, {"spacing": torch.full((cases, 3), 1.5)})
 
 
+def kspace_of(cases=4, rows=32):
+    """Measured k-space of two coils: the centre lines, and every other line beyond them."""
+    seen = torch.stack([smooth(cases, (1, rows, 24))[:, 0]] * 2, dim=1)
+    maps = torch.tensor([1.0, 0.5j]).view(1, 2, 1, 1)
+    mask = torch.zeros(cases, 1, rows, 24)
+    mask[:, :, ::2] = 1
+    mask[:, :, rows // 2 - 4 : rows // 2 + 4] = 1
+    noise = torch.linspace(0.01, 0.02, cases)
+    ids = tuple(f"case-{i}" for i in range(cases))
+    context = {"mask": mask, "noise": noise, "spacing": torch.full((cases, 3), 1.5)}
+    return Batch(
+        ids, to_channels(fft2c(seen * maps)) * mask, to_channels(seen[:, :1] + 0j), context
+    )
+
+
+INPUTS = [
+    *(pytest.param(name, batch_of(shape), id=f"{name}-{shape}") for name in IMAGES
+      for shape in SHAPES),
+    *(pytest.param(name, kspace_of(), id=f"{name}-kspace") for name in KSPACE),
+]  # fmt: skip
+MANY = [
+    *(pytest.param(name, batch_of((1, 32, 32), cases=12), id=name) for name in IMAGES),
+    *(pytest.param(name, kspace_of(cases=12), id=f"{name}-kspace") for name in KSPACE),
+]
+
+
+def test_the_suite_asks_every_shift():
+    assert {*IMAGES, *KSPACE} == {*NAMES}
+
+
 def rng_of(batch, name="law"):
     return CaseRng(5, name, batch.case_ids)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_severity_0_returns_the_batch_itself(name):
-    batch = batch_of(SHAPES[0])
+@pytest.mark.parametrize(("name", "batch"), INPUTS)
+def test_severity_0_returns_the_batch_itself(name, batch):
     assert components.build("shifts", name)(batch, 0.0, rng_of(batch)) is batch
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", NAMES)
-def test_a_shift_changes_images_and_nothing_else(name, shape):
-    batch = batch_of(shape)
+@pytest.mark.parametrize(("name", "batch"), INPUTS)
+def test_a_shift_changes_images_and_nothing_else(name, batch):
     before = batch.image.clone()
     moved = components.build("shifts", name)(batch, 2.0, rng_of(batch))
     assert torch.equal(batch.image, before)
     assert moved.image.shape == batch.image.shape
     assert moved.image.dtype == batch.image.dtype
     assert moved.image.isfinite().all()
-    assert moved.image.min() >= 0
+    assert "mask" in batch.context or moved.image.min() >= 0
     assert moved.case_ids == batch.case_ids
     assert torch.equal(moved.target, batch.target)
-    assert all(torch.equal(moved.context[key], value) for key, value in batch.context.items())
     assert not any(torch.equal(moved.image[i], before[i]) for i in range(len(batch)))
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", NAMES)
-def test_a_case_is_shifted_the_same_alone_and_again(name, shape):
-    shift, batch = components.build("shifts", name), batch_of(shape)
-    together = shift(batch, 2.0, rng_of(batch)).image
-    assert torch.equal(shift(batch, 2.0, rng_of(batch)).image, together)
-    alone = [shift(batch[i], 2.0, rng_of(batch[i])).image for i in range(len(batch))]
-    torch.testing.assert_close(torch.cat(alone), together, atol=1e-5, rtol=0)
+@pytest.mark.parametrize(("name", "batch"), INPUTS)
+def test_of_the_context_only_what_describes_the_measurement_may_follow(name, batch):
+    moved = components.build("shifts", name)(batch, 2.0, rng_of(batch))
+    follows = FOLLOWS.get(name, set()) & {*batch.context}
+    assert {*moved.context} == {*batch.context}
+    for key, value in batch.context.items():
+        assert moved.context[key].shape == value.shape
+        assert moved.context[key].dtype == value.dtype
+        assert torch.equal(moved.context[key], value) == (key not in follows)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_more_severity_does_more_damage(name):
-    shift, batch = components.build("shifts", name), batch_of((1, 32, 32), cases=12)
+@pytest.mark.parametrize("name", KSPACE)
+def test_samples_that_were_not_acquired_stay_0_and_none_are_added(name):
+    batch = kspace_of()
+    moved = components.build("shifts", name)(batch, 2.0, rng_of(batch))
+    assert (moved.context["mask"] <= batch.context["mask"]).all()
+    outside = (moved.context["mask"] == 0).expand_as(moved.image)
+    assert (moved.image[outside] == 0).all()
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - KSPACE_TOO))
+def test_a_shift_of_images_refuses_kspace_and_the_other_way_round(name):
+    batch = batch_of(SHAPES[0]) if name in KSPACE_ONLY else kspace_of()
+    with pytest.raises(CaseError, match=f"{name}: .*k-space|{name}: needs magnitude") as refused:
+        components.build("shifts", name)(batch, 1.0, rng_of(batch))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("name", "batch"), INPUTS)
+def test_a_case_is_shifted_the_same_alone_and_again(name, batch):
+    shift = components.build("shifts", name)
+    together = shift(batch, 2.0, rng_of(batch))
+    assert torch.equal(shift(batch, 2.0, rng_of(batch)).image, together.image)
+    alone = [shift(batch[i], 2.0, rng_of(batch[i])) for i in range(len(batch))]
+    images = torch.cat([one.image for one in alone])
+    torch.testing.assert_close(images, together.image, atol=1e-5, rtol=0)
+    for key, value in together.context.items():
+        assert torch.equal(torch.cat([one.context[key] for one in alone]), value)
+
+
+@pytest.mark.parametrize(("name", "batch"), MANY)
+def test_more_severity_does_more_damage(name, batch):
+    shift = components.build("shifts", name)
     power = batch.image.square().sum()
     damage = []
     for severity in (0.0, 0.5, 1.0, 2.0, 3.0, 5.0):
@@ -84,7 +147,7 @@ def test_more_severity_does_more_damage(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shift_leaves_the_global_random_state_alone(name):
-    batch = batch_of(SHAPES[0])
+    batch = kspace_of() if name in KSPACE_ONLY else batch_of(SHAPES[0])
     states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
     components.build("shifts", name)(batch, 1.0, rng_of(batch))
     assert torch.equal(torch.get_rng_state(), states[0])

@@ -1,0 +1,144 @@
+"""A patient who moves while k-space is filled."""
+
+from dataclasses import dataclass, replace
+from math import inf, pi
+
+import torch
+from torch import Tensor
+
+from robustbench_med.cases import Batch
+from robustbench_med.errors import CaseError, InputError
+from robustbench_med.physics.fourier import fft2c, ifft2c, to_channels, to_complex
+from robustbench_med.shifts.requirements import (
+    require_count,
+    require_kspace,
+    require_magnitudes,
+    require_plane,
+    require_strength,
+)
+from robustbench_med.shifts.rigid import rotate, translation
+from robustbench_med.streams import CaseRng
+
+MOST_DEGREES = 45
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Move the object rigidly, in plane, at random moments of the scan.
+
+    Phase-encode lines are the rows, acquired from the first to the last. `events` moments, drawn
+    uniformly among the acquired lines, part them into shots. Where the object lies in the shot
+    with k-space's centre is its place: the target keeps it. In every other shot it lies
+    `severity * mm_per_severity` away in a random direction, turned by
+    `severity * degrees_per_severity` either way. Draws are alike at every severity; channels,
+    slices and phases of a case move together, as in one scan.
+
+    k-space cases, which have a `mask` in the context: translation only, as a phase of each sample,
+    which is exact for one coil; with several, their sensitivities move along, an approximation.
+    Turning needs samples that were not acquired: `degrees_per_severity` does nothing there.
+    Magnitude images: lines come from the Fourier transforms of the image in its different places,
+    and the magnitude is taken again: an approximation, because the phase that the scanner
+    measured is gone. What moves out at one edge comes back in at the other.
+
+    Attributes:
+        mm_per_severity: Distance from the object's place at severity 1, in mm.
+        degrees_per_severity: Rotation at severity 1, in degrees; 0 or more, 0 for none.
+        events: How many times the object moves during the scan, at least 1.
+
+    Source: Zaitsev et al., JMRI 42 (2015), for the model; TorchIO's RandomMotion (Perez-Garcia et
+    al., CMPB 208, 2021) for keeping the centre of k-space in place.
+    """
+
+    mm_per_severity: float = 1.0
+    degrees_per_severity: float = 1.0
+    events: int = 2
+
+    def __post_init__(self) -> None:
+        require_strength("motion: mm_per_severity", self.mm_per_severity)
+        require_count("motion: events", self.events)
+        turn: object = self.degrees_per_severity
+        if isinstance(turn, bool) or not isinstance(turn, (int, float)) or not 0 <= turn < inf:
+            raise InputError(
+                f"motion: degrees_per_severity must be finite and at least 0, got {turn!r}"
+            )
+
+    def __call__(self, batch: Batch, severity: float, rng: CaseRng) -> Batch:
+        """See `Shift`.
+
+        Raises:
+            InputError: If an image would turn by more than 45 degrees.
+            CaseError: If the context has no `spacing`, fewer than two lines were acquired, or an
+                image has negative intensities.
+            UnsupportedError: If there are fewer than two spatial axes.
+        """
+        if severity == 0:
+            return batch
+        image = require_plane("motion", batch)
+        pixel_mm = _pixel_mm(batch)
+        measured = "mask" in batch.context
+        if measured:
+            acquired = require_kspace("motion", batch, "").any(dim=-1).flatten(start_dim=1)
+        else:
+            require_magnitudes("motion", batch)
+            self._require_small_turns(severity)
+            acquired = torch.ones(len(batch), image.shape[-2], dtype=torch.bool)
+        shot, place = self._places(batch, acquired.cpu(), severity, rng)
+        offset_mm = place[..., :2].gather(1, shot.unsqueeze(2).expand(-1, -1, 2))
+        ramp = translation(offset_mm, pixel_mm, image)
+        if measured:
+            return replace(batch, image=to_channels(to_complex(image) * ramp).to(image))
+        kspace = fft2c(image)
+        for number in range(self.events + 1):
+            turned = fft2c(rotate(image, place[:, number, 2], pixel_mm))
+            kspace = turned.where(_rows(shot == number, image), kspace)
+        return replace(batch, image=ifft2c(kspace * ramp).abs())
+
+    def _require_small_turns(self, severity: float) -> None:
+        degrees = severity * self.degrees_per_severity
+        if degrees > MOST_DEGREES:
+            raise InputError(
+                f"motion: turns an image by at most {MOST_DEGREES} degrees, got {degrees:g} "
+                f"at severity {severity:g}; lower one of the two"
+            )
+
+    def _places(
+        self, batch: Batch, acquired: Tensor, severity: float, rng: CaseRng
+    ) -> tuple[Tensor, Tensor]:
+        """Shot of each row, `(b, h)`, and by shot `(b, shots, 3)`: y, x in mm, angle in radians."""
+        count = acquired.sum(dim=1)
+        still = (count < 2).nonzero()
+        if len(still):
+            case = batch.case_ids[int(still[0])]
+            raise CaseError(f"motion: case {case!r} has one acquired line: nothing can move in it")
+        # Not the probe's own stream, whose name holds the severity: only the size is to differ.
+        drawn = CaseRng(rng.seed, "motion", rng.case_ids).uniform(self.events, 3)
+        start = 1 + (drawn[..., 0] * (count - 1).unsqueeze(1)).floor()
+        rank = acquired.cumsum(dim=1) - 1
+        shot = (rank.unsqueeze(2) >= start.unsqueeze(1)).sum(dim=2)
+        distance = (torch.arange(acquired.shape[1]) - acquired.shape[1] // 2).abs()
+        middle = distance.where(acquired, acquired.shape[1]).argmin(dim=1, keepdim=True)
+        centre = shot.gather(1, middle)
+        far, turn = severity * self.mm_per_severity, severity * self.degrees_per_severity * pi / 180
+        angle = 2 * pi * drawn[..., 1]
+        sign = (drawn[..., 2] < 0.5) * 2 - 1
+        moved = torch.stack([far * angle.sin(), far * angle.cos(), turn * sign], dim=2)
+        number = torch.arange(self.events + 1)
+        taken = (number - (number > centre).long()).clamp(max=self.events - 1)
+        place = moved.gather(1, taken.unsqueeze(2).expand(-1, -1, 3))
+        return shot, place.where((number != centre).unsqueeze(2), 0)
+
+
+def _rows(chosen: Tensor, image: Tensor) -> Tensor:
+    return chosen.view(len(image), *[1] * (image.ndim - 3), -1, 1).to(image.device)
+
+
+def _pixel_mm(batch: Batch) -> Tensor:
+    """Distance of rows and of columns, `(b, 2)`, float64, on the CPU."""
+    spacing = batch.context.get("spacing")
+    if spacing is None or tuple(spacing.shape) != (len(batch), 3):
+        got = "none" if spacing is None else f"shape {tuple(spacing.shape[1:])}"
+        raise CaseError(f"motion: needs spacing in the context, mm along z, y, x, got {got}")
+    plane = spacing[:, 1:].cpu().double()
+    if not bool((plane.isfinite() & (plane > 0)).all()):
+        raise CaseError(f"motion: spacing must be above 0 mm, got {spacing[:, 1:].tolist()}")
+    return plane

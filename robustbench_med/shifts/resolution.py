@@ -1,0 +1,74 @@
+"""A smaller in-plane matrix, filled up with zeros to the old size."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from robustbench_med.cases import Batch
+from robustbench_med.physics.fourier import fft2c, ifft2c
+from robustbench_med.shifts.requirements import (
+    require_kspace,
+    require_magnitudes,
+    require_plane,
+    require_samples,
+    require_strength,
+)
+from robustbench_med.streams import CaseRng
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Keep only the inner share of k-space along rows and columns, the last two axes.
+
+    The share is `1 / (1 + severity * loss_per_severity)` along each axis, so a voxel of 1 mm acts
+    like one of `1 + severity * loss_per_severity` mm, with the ringing of a sharp edge in k-space.
+    k-space cases, which have a `mask` in the context: samples outside become 0 and the mask
+    follows; exact. Magnitude images: their own Fourier transform is cut and the magnitude taken
+    again, an approximation, because the phase that the scanner measured is gone; the sum of a
+    slice is kept up to ringing below 0, which turns positive. Targets stay as they are, at the
+    old resolution. Draws no random numbers.
+
+    Attributes:
+        loss_per_severity: What severity 1 adds to the voxel's size, as a share of it.
+    """
+
+    loss_per_severity: float = 0.25
+
+    def __post_init__(self) -> None:
+        require_strength("resolution: loss_per_severity", self.loss_per_severity)
+
+    def __call__(self, batch: Batch, severity: float, rng: CaseRng) -> Batch:
+        """See `Shift`.
+
+        Raises:
+            CaseError: If an image has negative intensities, or no acquired sample is left.
+            UnsupportedError: If there are fewer than two spatial axes.
+        """
+        del rng
+        if severity == 0:
+            return batch
+        image = require_plane("resolution", batch)
+        share = 1 / (1 + severity * self.loss_per_severity)
+        rows, columns = (inner(size, share).to(image.device) for size in image.shape[-2:])
+        inside = rows.unsqueeze(1) & columns
+        if "mask" in batch.context:
+            return _cut(batch, inside)
+        require_magnitudes("resolution", batch)
+        # Symmetric about the centre, so that what comes back is real.
+        smooth = ifft2c(fft2c(image).where(inside, 0)).real
+        return replace(batch, image=smooth.abs())
+
+
+def inner(size: int, share: float) -> Tensor:
+    """Which of the centred frequencies of an axis lie in its inner share, `(size,)` bool."""
+    frequency = torch.arange(size) - size // 2
+    return frequency.abs() < max(share * size / 2, 0.5)
+
+
+def _cut(batch: Batch, inside: Tensor) -> Batch:
+    acquired = require_kspace("resolution", batch, "") & inside
+    why = "none lies in the inner share of k-space; lower the severity"
+    require_samples("resolution", batch, acquired, why)
+    context = {**batch.context, "mask": batch.context["mask"].where(inside, 0)}
+    return replace(batch, image=batch.image.where(inside, 0), context=context)
