@@ -1,0 +1,99 @@
+"""Whole simulated patients: for classification, and for clinical measures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from robustbench_med.cases import Bounds, Task
+from robustbench_med.cohorts.cine_frame import (
+    CLASSES,
+    Frame,
+    Made,
+    Papillary,
+    Part,
+    chosen_slices,
+    magnitude_slice,
+    moments,
+    spacing_of,
+    to_unit,
+)
+from robustbench_med.physics.acdc import CLASSES as DIAGNOSES
+from robustbench_med.physics.patient import Patient
+from robustbench_med.physics.rendering import Grid, labels
+
+
+@dataclass(frozen=True)
+class ClassificationView:
+    """One case per patient: slices at end-diastole, then at end-systole, `(2 slices, h, w)`.
+
+    Attributes:
+        grid: Of each slice.
+        slices: How many at each moment, evenly from base to apex.
+    """
+
+    grid: Grid
+    slices: int
+
+    task: ClassVar[Task] = Task("classification", DIAGNOSES)
+    bounds: ClassVar[Bounds] = (0.0, 1.0)
+
+    def parts(self, patient: Patient) -> Sequence[Part]:  # noqa: ARG002
+        """See `View`."""
+        return [Part("", {})]
+
+    def make(self, patient: Patient, number: int) -> Made:  # noqa: ARG002
+        """See `View`."""
+        image, _ = _stack(patient, chosen_slices(patient, self.slices), self.grid)
+        target = torch.tensor(DIAGNOSES.index(patient.diagnosis))
+        flat = to_unit(image).flatten(end_dim=1)
+        return Made(flat, target, {"spacing": spacing_of(patient, self.grid)})
+
+
+@dataclass(frozen=True)
+class PatientView:
+    """One case per patient: both moments, all slices, `(1, 2, z, h, w)`, labels `(2, z, h, w)`.
+
+    Attributes:
+        grid: Of each slice.
+        papillary: What the papillary muscles count as.
+    """
+
+    grid: Grid
+    papillary: Papillary
+
+    task: ClassVar[Task] = Task("segmentation", CLASSES)
+    bounds: ClassVar[Bounds] = (0.0, 1.0)
+
+    def parts(self, patient: Patient) -> Sequence[Part]:  # noqa: ARG002
+        """See `View`."""
+        return [Part("", {})]
+
+    def make(self, patient: Patient, number: int) -> Made:  # noqa: ARG002
+        """See `View`."""
+        image, target = _stack(patient, chosen_slices(patient, None), self.grid, self.papillary)
+        person = patient.person
+        context = {
+            "spacing": spacing_of(patient, self.grid),
+            "bsa": torch.tensor(person.bsa),
+            "male": torch.tensor(float(person.sex == "M")),
+        }
+        # Each slice is scaled alone, as it is for a network of slices.
+        scaled = torch.stack([torch.stack([to_unit(s) for s in phase]) for phase in image])
+        return Made(scaled[None], target, context)
+
+
+def _stack(
+    patient: Patient, slices: Sequence[int], grid: Grid, papillary: Papillary = "cavity"
+) -> tuple[Tensor, Tensor]:
+    """Images and labels of both moments, `(2, z, h, w)` each."""
+    images, targets = [], []
+    for name, contracted in moments(2):
+        for z in slices:
+            image, regions = magnitude_slice(patient, Frame(contracted, name, z), grid)
+            images.append(image)
+            targets.append(labels(regions, papillary_in_cavity=papillary == "cavity"))
+    shape = (2, len(slices), grid.height, grid.width)
+    return torch.stack(images).view(shape), torch.stack(targets).view(shape)

@@ -1,0 +1,144 @@
+"""The embedded cohort: simulated cardiac MR of patients whose truth is known."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Literal, get_args
+
+from robustbench_med.cases import Cohort
+from robustbench_med.cohorts.cine_cases import CineCases
+from robustbench_med.cohorts.cine_frame import Papillary, View
+from robustbench_med.cohorts.cine_patient import ClassificationView, PatientView
+from robustbench_med.cohorts.cine_reconstruction import ReconstructionView
+from robustbench_med.cohorts.cine_segmentation import SegmentationView
+from robustbench_med.cohorts.cine_super_resolution import SuperResolutionView
+from robustbench_med.components import suggest
+from robustbench_med.errors import InputError, raise_together
+from robustbench_med.physics.population import Kind, Population, Split
+from robustbench_med.physics.rendering import Grid
+from robustbench_med.physics.scanner import FIELDS, VENDORS
+
+CineTask = Literal[
+    "segmentation", "classification", "reconstruction", "super_resolution", "patient"
+]
+
+
+@dataclass(frozen=True)
+class _Words:
+    """What is asked of each task beside who is drawn and on which grid."""
+
+    slices: int | None
+    frames: int
+    coils: int
+    acceleration: float
+    centre_lines: int
+    papillary: Papillary
+
+
+def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
+    *,
+    task: CineTask = "segmentation",
+    patients: int | Mapping[str, int] = 80,
+    split: Split = "test",
+    population: Kind | None = None,
+    seed: int = 0,
+    size: int | Sequence[int] = 96,
+    pixel_mm: float = 2.0,
+    vendors: Sequence[str] = tuple(VENDORS),
+    fields: Sequence[float] = FIELDS,
+    slices: int | None = None,
+    frames: int = 2,
+    coils: int = 1,
+    acceleration: float = 4.0,
+    centre_lines: int = 8,
+    papillary: Papillary = "cavity",
+    memory_mb: float = 256,
+) -> Cohort:
+    """Simulate patients and make the cases of one task of them, as docs/synthetic_cine.md tells.
+
+    A patient depends on population, split, seed and number alone. Cases are made when they are
+    asked for, in any order and in any process; the latest are kept within `memory_mb`.
+
+    Args:
+        task: `segmentation`, `classification`, `reconstruction`, `super_resolution`, or
+            `patient`: whole patients for clinical measures.
+        patients: How many; or how many by split.
+        split: `train`, `validation` or `test`; no patient is in two.
+        population: `normal` or `acdc`; None for `acdc` where diagnoses are asked, in
+            `classification` and `patient`, and `normal` elsewhere.
+        seed: Of all draws.
+        size: Rows and columns, or both in one number.
+        pixel_mm: Edge of a pixel.
+        vendors: Some of the scanners `A` to `D`.
+        fields: Some of 0.55, 1.5 and 3 tesla.
+        slices: Per patient and moment, evenly from base to apex; None for all, and for 3 in
+            `classification`. For `super_resolution`, neighbours around the middle.
+        frames: 2 for end-diastole and end-systole; more for moments over the cycle.
+        coils: For `reconstruction`.
+        acceleration: For `reconstruction`: lines over lines acquired.
+        centre_lines: For `reconstruction`: always acquired.
+        papillary: Whether the papillary muscles count as `cavity` or as `mass`.
+        memory_mb: Limit on the cases kept.
+
+    Raises:
+        InputError: If any of these is out of range.
+    """
+    _check(task, papillary, {"slices": slices, "frames": frames, "coils": coils})
+    kind: Kind = population or ("acdc" if task in ("classification", "patient") else "normal")
+    who = Population(kind, split, seed, vendors, fields)
+    if task == "classification" and kind != "acdc":
+        raise InputError("synthetic_cine: classification needs population 'acdc', got 'normal'")
+    words = _Words(slices, frames, coils, acceleration, centre_lines, papillary)
+    view = _view(task, _grid(size, pixel_mm), words)
+    cases = CineCases(who, _count(patients, split), view, papillary, memory_mb)
+    return Cohort(f"synthetic_cine {kind} {task}", view.task, view.bounds, cases)
+
+
+def _view(task: CineTask, grid: Grid, words: _Words) -> View:
+    view: View
+    match task:
+        case "segmentation":
+            view = SegmentationView(grid, words.papillary, words.slices, words.frames)
+        case "classification":
+            view = ClassificationView(grid, words.slices or 3)
+        case "super_resolution":
+            view = SuperResolutionView(grid, words.slices)
+        case "patient":
+            view = PatientView(grid, words.papillary)
+        case "reconstruction":
+            view = ReconstructionView(
+                grid, words.slices, words.frames, words.coils, words.acceleration,
+                words.centre_lines,
+            )  # fmt: skip
+    return view
+
+
+def _check(task: str, papillary: str, counts: Mapping[str, int | None]) -> None:
+    problems = []
+    if task not in get_args(CineTask):
+        problems.append(f"no task {task!r}; {suggest(str(task), get_args(CineTask))}")
+    if papillary not in get_args(Papillary):
+        problems.append(f"papillary: expected cavity or mass, got {papillary!r}")
+    for name, value in counts.items():
+        least = 2 if name == "frames" else 1
+        if value is not None and (type(value) is not int or value < least):
+            problems.append(f"{name}: expected a whole number, at least {least}, got {value!r}")
+    raise_together([f"synthetic_cine: {problem}" for problem in problems])
+
+
+def _count(patients: int | Mapping[str, int], split: str) -> int:
+    count: object = patients.get(split) if isinstance(patients, Mapping) else patients
+    if count is None:
+        raise InputError(f"synthetic_cine: patients: no number for the split {split!r}")
+    if type(count) is not int or count < 1:
+        raise InputError(f"synthetic_cine: patients: expected at least 1, got {count!r}")
+    return count
+
+
+def _grid(size: int | Sequence[int], pixel_mm: float) -> Grid:
+    both = [size, size] if isinstance(size, int) else list(size)
+    if len(both) != 2 or min(both) < 1:
+        raise InputError(f"synthetic_cine: size: expected rows and columns, got {size!r}")
+    if not 0 < pixel_mm < inf:
+        raise InputError(f"synthetic_cine: pixel_mm: expected a number above 0, got {pixel_mm!r}")
+    return Grid(both[0], both[1], float(pixel_mm))
