@@ -3,15 +3,19 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from robustbench_med.metrics.error import squared_error
+from robustbench_med.metrics.error import energy, magnitudes
 from robustbench_med.probes import Better
 
 
 @dataclass(frozen=True)
 class Nmse:
     """Normalised mean squared error, `|output - target|^2 / |target|^2`; 0 is perfect.
+
+    Of magnitudes: a complex image, two channels `(b, 2, h, w)`, is compared by its magnitude,
+    so that an error of phase costs nothing; `nmse_complex` counts it.
 
     Source: Zbontar et al., 2018, section on evaluation (fastMRI), arXiv:1811.08839.
     """
@@ -24,7 +28,7 @@ class Nmse:
         """Score each case.
 
         Args:
-            output: `(b, *s)`, any shape per case; real and imaginary parts may be channels.
+            output: `(b, *s)`, any shape per case; `(b, 2, h, w)` holds real and imaginary part.
             target: Of the same shape.
 
         Returns:
@@ -33,6 +37,6 @@ class Nmse:
         Raises:
             InputError: If the shapes differ.
         """
-        error = squared_error("nmse", output, target)
-        power = target.double().square().flatten(start_dim=1).sum(dim=1)
-        return (error.sum(dim=1) / power).where(power > 0, float("nan"))
+        found, true = magnitudes("nmse", output, target)
+        power = energy(true)
+        return (energy(found - true) / power).where(power > 0, torch.nan)

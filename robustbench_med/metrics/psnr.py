@@ -1,20 +1,22 @@
 """Peak signal against mean error, in decibels."""
 
 from dataclasses import dataclass
-from math import inf
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from robustbench_med.errors import InputError
-from robustbench_med.metrics.error import squared_error
+from robustbench_med.metrics.error import energy, magnitudes
+from robustbench_med.metrics.magnitude import require_range, span
 from robustbench_med.probes import Better
 
 
 @dataclass(frozen=True)
 class Psnr:
     """Peak signal-to-noise ratio, `10 log10(range^2 / mean squared error)`, of magnitude images.
+
+    A complex image, two channels `(b, 2, h, w)`, is compared by its magnitude; `psnr_complex`
+    compares complex values.
 
     Attributes:
         data_range: Span of the intensities, in their unit; None takes the largest intensity of
@@ -30,16 +32,13 @@ class Psnr:
     unit: ClassVar[str] = "dB"
 
     def __post_init__(self) -> None:
-        span: object = self.data_range
-        legal = isinstance(span, (int, float)) and not isinstance(span, bool) and 0 < span < inf
-        if span is not None and not legal:
-            raise InputError(f"psnr: data_range must be finite and above 0, got {span!r}")
+        require_range("psnr", self.data_range)
 
     def __call__(self, output: Tensor, target: Tensor) -> Tensor:
         """Score each case.
 
         Args:
-            output: `(b, *s)`, any shape per case.
+            output: `(b, *s)`, any shape per case; `(b, 2, h, w)` holds real and imaginary part.
             target: Of the same shape.
 
         Returns:
@@ -49,9 +48,6 @@ class Psnr:
         Raises:
             InputError: If the shapes differ.
         """
-        error = squared_error("psnr", output, target).mean(dim=1)
-        if self.data_range is None:
-            span = target.double().flatten(start_dim=1).amax(dim=1)
-        else:
-            span = torch.full_like(error, self.data_range)
-        return (10 * torch.log10(span.square() / error)).where(span > 0, float("nan"))
+        found, true = magnitudes("psnr", output, target)
+        error = energy(found - true) / true.shape[1:].numel()
+        return 10 * torch.log10(span(true, self.data_range).square() / error)

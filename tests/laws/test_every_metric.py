@@ -11,7 +11,11 @@ from torch.nn import functional as F
 from robustbench_med import components
 
 NAMES = components.names("metrics")
-SPACING = torch.tensor([[1.0, 2.0, 3.0]] * 6)
+CONTEXT = {
+    "spacing": torch.tensor([[10.0, 2.0, 2.0]] * 6),
+    "bsa": torch.full((6,), 1.9),
+    "male": torch.ones(6),
+}
 
 
 class Sample(NamedTuple):
@@ -35,8 +39,28 @@ def images():
     return Sample(target + 0.1 * torch.randn(target.shape, generator=stream), target, target)
 
 
-OF_IMAGES = {"nmse", "psnr", "ssim"}
-SAMPLES = [(name, images if name in OF_IMAGES else segmentation) for name in NAMES]
+def patients():
+    """Round hearts that pump, and outputs in which half of them hardly do."""
+    stream = torch.Generator().manual_seed(3)
+    y, x = torch.meshgrid(torch.arange(48) - 22.3, torch.arange(48) - 27.6, indexing="ij")
+    cavity = torch.stack([9.0 + torch.rand(6, generator=stream), torch.full((6,), 4.0)], dim=1)
+    sick = torch.where(torch.arange(6) % 2 > 0, 2.5, 0.0)[:, None] * torch.tensor([0, 1])
+
+    def drawn(cavity):
+        edge = cavity[:, :, None, None, None]
+        radius, right = torch.hypot(y, x).expand(6, 2, 9, 48, 48), (x < -17) & (y.abs() < edge)
+        return torch.where(radius < edge, 1, torch.where(radius < edge + 5, 2, 3 * right))
+
+    target = drawn(cavity)
+    perfect, wrong = (
+        F.one_hot(m, 4).movedim(-1, 1).float() for m in (target, drawn(cavity + sick))
+    )
+    return Sample(wrong + 0.1 * torch.randn(wrong.shape, generator=stream), perfect, target)
+
+
+OF_IMAGES = dict.fromkeys(("nmse", "nmse_complex", "psnr", "psnr_complex", "ssim"), images)
+OF_PATIENTS = dict.fromkeys(("measure_error", "diagnosis"), patients)
+SAMPLES = [(name, {**OF_IMAGES, **OF_PATIENTS}.get(name, segmentation)) for name in NAMES]
 every_metric = pytest.mark.parametrize(("name", "sample"), SAMPLES, ids=NAMES)
 
 
@@ -45,7 +69,7 @@ def score(name, output, target):
     metric = components.build("metrics", name)
     extra = {}
     if "context" in inspect.signature(metric).parameters:
-        extra["context"] = {"spacing": SPACING}
+        extra["context"] = CONTEXT
     scored = metric(output, target, **extra)
     return {"value": scored} if isinstance(scored, Tensor) else dict(scored)
 
