@@ -121,7 +121,7 @@ def _load_trained(entry: Entry, cohort: Cohort | None, device: str, base: Path) 
     path = base / entry["weights"]
     weights, card = read_weights(path), read_card(path)
     if card is not None:
-        _check_card(card, path, use)
+        _check_card(card, path, entry)
     settings = network_settings(entry, card or cohort)
     task, bounds = _facts(entry, cohort, card)
     network = build_seeded(use, settings, seed=0)
@@ -154,9 +154,12 @@ def _load_onnx(entry: Entry, cohort: Cohort | None, base: Path) -> Model:
     return OnnxModel(base / used(entry), *_facts(entry, cohort, None))
 
 
-def _check_card(card: Card, path: Path, use: str) -> None:
-    if card.network != use:
-        raise InputError(f"weights {path}: its card says {card.network!r}, the plan says {use!r}")
+def _check_card(card: Card, path: Path, entry: Entry) -> None:
+    # `network` is the setting of one that applies another, with the other's weights (slicewise).
+    if card.network not in (used(entry), entry.get("network")):
+        raise InputError(
+            f"weights {path}: its card says {card.network!r}, the plan says {used(entry)!r}"
+        )
     found = file_sha256(path)
     if found != card.weights_sha256:
         raise InputError(
