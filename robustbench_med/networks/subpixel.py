@@ -82,6 +82,10 @@ class Espcn(nn.Module):
         parts = _each_slice(self.third, maps, slices)
         return self._shuffled(parts + self._interpolated(near, slices), slices)
 
+    def extra_repr(self) -> str:
+        """What the weights' shapes do not tell: digests are made from it."""
+        return f"factors={self.factors}"
+
     def _interpolated(self, near: Tensor, slices: int) -> Tensor:
         """Linear interpolation, `(b, z c 3, y, x)` to `(b, z c fz fy fx, y, x)`."""
         groups = slices * self.in_channels

@@ -69,7 +69,8 @@ def test_interpolation_averages_back_over_constant_slices_and_has_nothing_to_tra
     assert not network.state_dict()
 
 
-def test_kinds_of_interpolation_are_told_apart_by_their_text():
+def test_factors_and_kinds_of_interpolation_are_told_apart_by_their_text():
+    assert repr(espcn(factors=(5, 2, 2))) != repr(espcn(factors=(2, 5, 2)))
     texts = {
         repr(interpolation(in_plane=m, factors=f))
         for m in ("linear", "cubic")
