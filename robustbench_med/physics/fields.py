@@ -25,11 +25,12 @@ class SmoothField:
 
     def __call__(self, z: float, y: Tensor, x: Tensor) -> Tensor:
         """Value at height `z` on the grid of `y` `(h,)` and `x` `(w,)`, mm, as `(h, w)`."""
-        # A plane wave is a product over the axes, so a slice is one matrix product.
-        down = torch.exp(1j * (self.waves[:, 0] * z + self.phases + y[:, None] * self.waves[:, 1]))
-        across = torch.exp(1j * self.waves[:, 2:3] * x)
+        # cos(a + b) = cos a cos b - sin a sin b, so a slice is one matrix product.
+        down = self.waves[:, 0] * z + self.phases + y[:, None] * self.waves[:, 1]
+        across = self.waves[:, 2:3] * x
+        left = torch.cat([down.cos(), -down.sin()], dim=1)
         scale = math.sqrt(2 / len(self.phases))
-        return scale * (down @ across).real
+        return scale * (left @ torch.cat([across.cos(), across.sin()]))
 
 
 def smooth_field(

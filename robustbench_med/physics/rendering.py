@@ -96,7 +96,7 @@ def labels(shares: Tensor, *, papillary_in_cavity: bool = True) -> Tensor:
     if not papillary_in_cavity:
         left, muscle = left - papillary, muscle + papillary
     background = 1 - left - muscle - right
-    return torch.stack([background, left, muscle, right]).argmax(dim=0)
+    return torch.stack([background, left, muscle, right]).max(dim=0).indices
 
 
 @dataclass(frozen=True)
