@@ -157,7 +157,7 @@ def _model(fields: Fields) -> Settings:
     settings = fields.rest()
     listed = {k: v for k, v in settings.items() if k not in ("weights", "classes", "size")}
     if ":" not in use and not use.endswith(".onnx"):
-        for key in get_close_matches("weights", listed, n=1):
+        for key in get_close_matches("weights", listed, n=1, cutoff=0.75):
             fields.tell(f"unknown key {key!r}; did you mean 'weights'?")
             del listed[key]
         fields.check_component("networks", use, listed, build_it=False)
