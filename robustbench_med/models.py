@@ -43,8 +43,9 @@ def load_model(
     """Load the model that a plan's model table names.
 
     Args:
-        entry: `use` is a listed network (with `weights`), `module:function` or a path to an
-            ONNX file; the rest are settings of the network or of the function.
+        entry: `use` is a listed network (with `weights`, unless it has no parameters),
+            `module:function` or a path to an ONNX file; the rest are settings of the network or
+            of the function.
         cohort: What it will be asked about; tells task, bounds and shapes where there is no
             model card.
         device: "auto", "cpu" or "cuda".
@@ -117,7 +118,7 @@ def _load_trained(entry: Entry, cohort: Cohort | None, device: str, base: Path) 
     use = used(entry)
     find("networks", use)
     if not isinstance(entry.get("weights"), str | Path):
-        raise InputError(f"model {use!r}: expected weights = FILE; train it with: rbmed train PLAN")
+        return _load_untrained(entry, cohort, device)
     path = base / entry["weights"]
     weights, card = read_weights(path), read_card(path)
     if card is not None:
@@ -127,6 +128,15 @@ def _load_trained(entry: Entry, cohort: Cohort | None, device: str, base: Path) 
     network = build_seeded(use, settings, seed=0)
     fill(network, weights, path)
     return TorchModel(network.to(device), task, bounds)
+
+
+def _load_untrained(entry: Entry, cohort: Cohort | None, device: str) -> Model:
+    """Build a network that has nothing to train, such as a classical baseline."""
+    use = used(entry)
+    network = build_seeded(use, network_settings(entry, cohort), seed=0)
+    if "weights" in entry or next(network.parameters(), None) is not None:
+        raise InputError(f"model {use!r}: expected weights = FILE; train it with: rbmed train PLAN")
+    return TorchModel(network.to(device), *_facts(entry, cohort, None))
 
 
 def _load_python(entry: Entry, cohort: Cohort | None, device: str) -> Model:

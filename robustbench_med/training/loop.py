@@ -76,8 +76,8 @@ def train(  # noqa: PLR0913
         validation cohort, `validation_loss`.
 
     Raises:
-        InputError: If settings and cohort do not fit, the checkpoint is another training's, or
-            the loss stops being a number.
+        InputError: If settings and cohort do not fit, the network has nothing to train, the
+            checkpoint is another training's, or the loss stops being a number.
     """
     training = _begin(network, cohort, settings, torch.device(device))
     identity = _identity(training)
@@ -101,6 +101,10 @@ def _begin(
 ) -> _Training:
     if len(cohort) == 0:
         raise InputError(f"train: cohort {cohort.name!r}: expected at least 1 case, got 0")
+    if next(network.parameters(), None) is None:
+        raise InputError(
+            "train: the network has no parameters; leave [train] and weights out of the plan"
+        )
     if settings.augment == "flip":
         check_flip(cohort)
     model = TorchModel(network.to(device), cohort.task, cohort.bounds)
