@@ -10,6 +10,7 @@ estimates.parquet   what the reports print
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -168,8 +169,23 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON so that it is there whole or not at all."""
-    write_text(path, json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    """Write JSON so that it is there whole or not at all.
+
+    JSON has no infinity and no NaN; they become the texts "inf", "-inf" and "nan", which
+    `float` reads.
+    """
+    text = json.dumps(_plain(content), indent=1, sort_keys=True, ensure_ascii=False)
+    write_text(path, text + "\n")
+
+
+def _plain(content: Any) -> Any:  # noqa: ANN401
+    if isinstance(content, Mapping):
+        return {key: _plain(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_plain(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return str(content)
+    return content
 
 
 def write_text(path: Path, text: str) -> None:

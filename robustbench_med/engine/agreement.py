@@ -10,6 +10,7 @@ from robustbench_med.errors import InputError
 from robustbench_med.model import Model
 
 CLASS_KINDS = ("classification", "segmentation")
+IMAGE_KINDS = ("reconstruction", "super_resolution")
 # A few cases may be answered with NaN; a model that only ever does so tests nothing.
 ASKED = 16
 # Logits of one case may sum to 1 by chance, those of so many do not.
@@ -59,7 +60,7 @@ def _check_answers(model: Model, cohort: Cohort) -> None:
 
 
 def check_batch(batch: Batch, task: Task, bounds: Bounds) -> None:
-    """Raise `InputError` naming the first case with an illegal voxel or class index."""
+    """Raise `InputError` naming the first case with an illegal voxel, class index or target."""
     pixels = batch.image.flatten(start_dim=1)
     for wrong, what in (
         (~pixels.isfinite(), "finite voxels"),
@@ -75,6 +76,14 @@ def check_batch(batch: Batch, task: Task, bounds: Bounds) -> None:
         labels = batch.target.reshape(len(batch), -1)
         wrong = (labels < 0) | (labels >= len(task.classes))
         _refuse(batch, wrong, f"target: expected classes 0 to {len(task.classes) - 1}", labels)
+    if task.kind in IMAGE_KINDS:
+        if not batch.target.is_floating_point():
+            raise InputError(
+                f"case {batch.case_ids[0]!r}: target must be real channels of floating point (a "
+                f"complex image as real and imaginary part), got {batch.target.dtype}"
+            )
+        truth = batch.target.reshape(len(batch), -1)
+        _refuse(batch, ~truth.isfinite(), "target: expected finite values", truth)
 
 
 def _refuse(batch: Batch, wrong: Tensor, expected: str, values: Tensor) -> None:
@@ -105,9 +114,12 @@ def _checked_output(model: Model, batch: Batch, task: Task) -> Tensor:
         raise InputError(f"model: expected a tensor, got a {type(output).__name__}")
     expected = expected_shape(task, batch)
     if tuple(output.shape) != expected:
+        asked = f"{task.kind}, {len(task.classes)} classes"
+        if task.kind in IMAGE_KINDS:
+            asked = f"{task.kind}, the target's shape"
         raise InputError(
             f"model: expected output of shape {expected} for images {tuple(batch.image.shape)} "
-            f"({task.kind}, {len(task.classes)} classes), got {tuple(output.shape)}"
+            f"({asked}), got {tuple(output.shape)}"
         )
     return output
 
