@@ -83,12 +83,14 @@ class Heart:
     @cached_property
     def wall(self) -> Table:
         """Thickness of the left wall at the base by angle, mm, at end-diastole."""
-        septum, territory = (
-            bump(THETA, 0.0, SEPTUM_DEG),
-            bump(THETA, self.territory_rad, TERRITORY_DEG),
-        )
-        thickness = self.wall_mm + self.septal_mm * septum - self.thinning_mm * territory
-        return np.maximum(thickness, THINNEST_MM)
+        return np.maximum(self.wall_mm + self.uneven, THINNEST_MM)
+
+    @cached_property
+    def uneven(self) -> Table:
+        """What hypertrophy and infarct add to `wall_mm`, by angle, mm."""
+        septum = self.septal_mm * bump(THETA, 0.0, SEPTUM_DEG)
+        table: Table = septum - self.thinning_mm * bump(THETA, self.territory_rad, TERRITORY_DEG)
+        return table
 
     @cached_property
     def contraction(self) -> Table:
@@ -181,7 +183,7 @@ def wall_for_mass(heart: Heart, mass_g: float) -> float:
     """
 
     def excess(wall_mm: float) -> float:
-        wall = wall_mm + heart.wall - heart.wall_mm
+        wall = np.maximum(wall_mm + heart.uneven, THINNEST_MM)
         outer = (heart.length_mm + wall_mm) * integral((heart.radius_mm + wall) ** 2) / 3e3
         return DENSITY_G_PER_ML * (outer - heart.lvedv) - mass_g
 
