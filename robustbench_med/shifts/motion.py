@@ -10,13 +10,14 @@ from robustbench_med.cases import Batch
 from robustbench_med.errors import CaseError, InputError
 from robustbench_med.physics.fourier import fft2c, ifft2c, to_channels, to_complex
 from robustbench_med.shifts.requirements import (
+    lines_of,
     require_count,
     require_kspace,
     require_magnitudes,
     require_plane,
     require_strength,
 )
-from robustbench_med.shifts.rigid import rotate, translation
+from robustbench_med.shifts.rigid import precise, rotate, translation
 from robustbench_med.streams import CaseRng
 
 MOST_DEGREES = 45
@@ -67,30 +68,33 @@ class Motion:
 
         Raises:
             InputError: If an image would turn by more than 45 degrees.
-            CaseError: If the context has no `spacing`, fewer than two lines were acquired, or an
-                image has negative intensities.
+            CaseError: If the context has no `spacing`, a plane has fewer than two acquired
+                lines, or an image has negative intensities.
             UnsupportedError: If there are fewer than two spatial axes.
         """
         if severity == 0:
             return batch
         image = require_plane("motion", batch)
         pixel_mm = _pixel_mm(batch)
-        measured = "mask" in batch.context
-        if measured:
-            acquired = require_kspace("motion", batch, "").any(dim=-1).flatten(start_dim=1)
-        else:
-            require_magnitudes("motion", batch)
-            self._require_small_turns(severity)
-            acquired = torch.ones(len(batch), image.shape[-2], dtype=torch.bool)
-        shot, place = self._places(batch, acquired.cpu(), severity, rng)
-        offset_mm = place[..., :2].gather(1, shot.unsqueeze(2).expand(-1, -1, 2))
-        ramp = translation(offset_mm, pixel_mm, image)
-        if measured:
-            return replace(batch, image=to_channels(to_complex(image) * ramp).to(image))
+        if "mask" in batch.context:
+            mask = require_kspace("motion", batch, "")
+            lines = lines_of(mask).cpu()
+            shot, place = self._places(batch, lines, severity, rng)
+            planes = lines.shape[1]
+            ramp = _ramp(shot, place, pixel_mm.repeat_interleave(planes, 0), image)
+            moved = to_complex(image) * ramp.view(mask.shape)
+            return replace(batch, image=to_channels(moved).to(image))
+        require_magnitudes("motion", batch)
+        self._require_small_turns(severity)
+        every = torch.ones(len(batch), 1, image.shape[-2], dtype=torch.bool)
+        shot, place = self._places(batch, every, severity, rng)
+        like = (len(batch), *[1] * (image.ndim - 3))
         kspace = fft2c(image)
         for number in range(self.events + 1):
             turned = fft2c(rotate(image, place[:, number, 2], pixel_mm))
-            kspace = turned.where(_rows(shot == number, image), kspace)
+            here = (shot == number).view(*like, -1, 1).to(image.device)
+            kspace = turned.where(here, kspace)
+        ramp = _ramp(shot, place, pixel_mm, image).view(*like, *image.shape[-2:])
         return replace(batch, image=ifft2c(kspace * ramp).abs())
 
     def _require_small_turns(self, severity: float) -> None:
@@ -102,16 +106,25 @@ class Motion:
             )
 
     def _places(
-        self, batch: Batch, acquired: Tensor, severity: float, rng: CaseRng
+        self, batch: Batch, lines: Tensor, severity: float, rng: CaseRng
     ) -> tuple[Tensor, Tensor]:
-        """Shot of each row, `(b, h)`, and by shot `(b, shots, 3)`: y, x in mm, angle in radians."""
+        """Shot of each row, `(n, h)`, and by shot `(n, shots, 3)`: y, x in mm, angle in radians.
+
+        `n` counts the planes that have lines of their own, `(b, planes, h)`, case by case; those
+        of a case share the draws.
+        """
+        planes, acquired = lines.shape[1], lines.flatten(0, 1)
         count = acquired.sum(dim=1)
         still = (count < 2).nonzero()
         if len(still):
-            case = batch.case_ids[int(still[0])]
-            raise CaseError(f"motion: case {case!r} has one acquired line: nothing can move in it")
+            case = batch.case_ids[int(still[0]) // planes]
+            raise CaseError(
+                f"motion: case {case!r} has a plane with fewer than two acquired lines: "
+                "nothing can move in it"
+            )
         # Not the probe's own stream, whose name holds the severity: only the size is to differ.
         drawn = CaseRng(rng.seed, "motion", rng.case_ids).uniform(self.events, 3)
+        drawn = drawn.repeat_interleave(planes, 0)
         start = 1 + (drawn[..., 0] * (count - 1).unsqueeze(1)).floor()
         rank = acquired.cumsum(dim=1) - 1
         shot = (rank.unsqueeze(2) >= start.unsqueeze(1)).sum(dim=2)
@@ -128,8 +141,10 @@ class Motion:
         return shot, place.where((number != centre).unsqueeze(2), 0)
 
 
-def _rows(chosen: Tensor, image: Tensor) -> Tensor:
-    return chosen.view(len(image), *[1] * (image.ndim - 3), -1, 1).to(image.device)
+def _ramp(shot: Tensor, place: Tensor, pixel_mm: Tensor, image: Tensor) -> Tensor:
+    """Phase of each sample, `(n, h, w)`, from where the object lies in its row's shot."""
+    offset_mm = place[..., :2].gather(1, shot.unsqueeze(2).expand(-1, -1, 2))
+    return precise(translation(offset_mm, pixel_mm, image.shape[-1]), image)
 
 
 def _pixel_mm(batch: Batch) -> Tensor:

@@ -33,8 +33,10 @@ def require_magnitudes(who: str, batch: Batch) -> Tensor:
     """Return the batch's images `(b, c, *s)` if all are at least 0.
 
     Raises:
-        CaseError: If any intensity is negative, naming the first such case.
+        CaseError: If the case is k-space, or any intensity is negative, naming the first such
+            case.
     """
+    require_images(who, batch)
     lowest = batch.image.flatten(start_dim=1).amin(dim=1)
     negative = (lowest < 0).nonzero()
     if len(negative):
@@ -72,7 +74,9 @@ def require_images(who: str, batch: Batch) -> None:
 
 
 def require_kspace(who: str, batch: Batch, instead: str) -> Tensor:
-    """Return the sampling mask, `(b, 1, *1, h, w)`, true where a sample was acquired.
+    """Return where a sample was acquired, bool, `(b, 1, *p, h, w)`.
+
+    `*p` are the slices and phases of `*s`, or axes of length 1 where all share one mask.
 
     Args:
         who: The shift's name.
@@ -85,15 +89,27 @@ def require_kspace(who: str, batch: Batch, instead: str) -> Tensor:
     mask, image = batch.context.get("mask"), batch.image
     if mask is None:
         raise CaseError(f"{who}: acts on k-space, which has a mask in its context; {instead}")
-    expected = (1, *[1] * (image.ndim - 4), *image.shape[-2:])
-    if image.ndim < 4 or image.shape[1] % 2 or tuple(mask.shape[1:]) != expected:
+    fits = (
+        image.ndim >= 4
+        and image.shape[1] % 2 == 0
+        and mask.ndim == image.ndim
+        and mask.shape[1] == 1
+        and mask.shape[-2:] == image.shape[-2:]
+        and all(m in (1, s) for m, s in zip(mask.shape[2:], image.shape[2:], strict=True))
+    )
+    if not fits:
         raise CaseError(
-            f"{who}: k-space needs an even number of channels and a mask (1, h, w), one for all "
-            f"slices; got image {tuple(image.shape[1:])} and mask {tuple(mask.shape[1:])}"
+            f"{who}: k-space needs an even number of channels and a mask with one channel and the "
+            f"same axes; got image {tuple(image.shape[1:])} and mask {tuple(mask.shape[1:])}"
         )
     acquired = mask != 0
     require_samples(who, batch, acquired, "its mask is 0 everywhere")
     return acquired
+
+
+def lines_of(acquired: Tensor) -> Tensor:
+    """Which phase-encode lines were acquired, `(b, 1, *p, h, w)` to `(b, planes, h)`, bool."""
+    return acquired.any(dim=-1).flatten(1, -2)
 
 
 def require_samples(who: str, batch: Batch, acquired: Tensor, why: str) -> None:

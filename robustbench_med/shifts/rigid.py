@@ -6,27 +6,25 @@ import torch
 from torch import Tensor
 
 
-def translation(offset_mm: Tensor, pixel_mm: Tensor, image: Tensor) -> Tensor:
+def translation(offset_mm: Tensor, pixel_mm: Tensor, width: int) -> Tensor:
     """Phase of each k-space sample if the object lies elsewhere while its row is acquired.
 
     Args:
-        offset_mm: `(b, h, 2)`: along rows and columns, for each row of k-space.
-        pixel_mm: `(b, 2)`: distance of rows and of columns in the image.
-        image: `(b, c, *s)`: decides shape, precision and device.
+        offset_mm: `(n, h, 2)`: along rows and columns, for each row of k-space.
+        pixel_mm: `(n, 2)`: distance of rows and of columns in the image.
+        width: Samples in a row.
 
     Returns:
-        `(b, 1, *1, h, w)`, complex, of magnitude 1.
+        `(n, h, width)`, complex128, of magnitude 1.
 
     Source: the shift theorem of the Fourier transform.
     """
-    height, width = image.shape[-2:]
+    height = offset_mm.shape[1]
     rows = (torch.arange(height, dtype=torch.float64) - height // 2) / height
     columns = (torch.arange(width, dtype=torch.float64) - width // 2) / width
     pixels = offset_mm.double() / pixel_mm.unsqueeze(1)
-    turns = pixels[..., 0] * rows
-    turns = turns.unsqueeze(2) + pixels[..., 1:] * columns
-    phase = torch.polar(torch.ones_like(turns), -2 * pi * turns)
-    return _precise(phase.view(len(image), *[1] * (image.ndim - 3), height, width), image)
+    turns = (pixels[..., 0] * rows).unsqueeze(2) + pixels[..., 1:] * columns
+    return torch.polar(torch.ones_like(turns), -2 * pi * turns)
 
 
 def rotate(image: Tensor, angle: Tensor, pixel_mm: Tensor) -> Tensor:
@@ -57,11 +55,11 @@ def _shear(image: Tensor, slope: Tensor) -> Tensor:
     turns = pixels.unsqueeze(2) * torch.fft.rfftfreq(width, dtype=torch.float64)
     phase = torch.polar(torch.ones_like(turns), -2 * pi * turns)
     phase = phase.view(len(image), *[1] * (image.ndim - 3), height, -1)
-    moved: Tensor = torch.fft.irfft(torch.fft.rfft(image) * _precise(phase, image), n=width)
+    moved: Tensor = torch.fft.irfft(torch.fft.rfft(image) * precise(phase, image), n=width)
     return moved
 
 
-def _precise(phase: Tensor, image: Tensor) -> Tensor:
-    """On the image's device, in its precision."""
+def precise(phase: Tensor, image: Tensor) -> Tensor:
+    """Bring a phase to the image's device and precision."""
     precision = torch.complex128 if image.dtype == torch.float64 else torch.complex64
     return phase.to(image.device, precision)

@@ -95,6 +95,20 @@ def test_a_volume_loses_the_same_lines_in_all_slices():
     assert torch.equal(moved.image[:, :, 1], 2 * shifted(flat, 2.0).image)
 
 
+def test_planes_with_masks_of_their_own_lose_lines_of_their_own():
+    flat = batch_of(cases=12)
+    mask = flat.context["mask"].view(2, 1, 2, 3, 96, 5)
+    image = flat.image.view(2, 2, 3, 4, 96, 5).movedim(3, 1)
+    moved = shifted(Batch(("a", "b"), image, image, {"mask": mask}), 4.0)
+    left = moved.context["mask"][..., 0]
+    assert left.sum(dim=-1).unique().tolist() == [12]
+    assert (moved.context["mask"] <= mask).all()
+    assert len({tuple(row) for row in left.reshape(12, 96).tolist()}) == 12
+    assert torch.equal(moved.image, image * moved.context["mask"])
+    with pytest.raises(CaseError, match="case 'a' would keep 4 lines"):
+        shifted(Batch(("a", "b"), image, image, {"mask": mask}), 20.0)
+
+
 def test_an_acceleration_that_leaves_too_few_lines_is_refused_by_case():
     with pytest.raises(CaseError, match="case '0' would keep 4 lines, fewer than the 8 of its"):
         shifted(batch_of(), 20.0)

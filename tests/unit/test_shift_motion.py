@@ -28,7 +28,7 @@ def shifted(batch, severity=2.0, **settings):
 def places(batch, severity=2.0, **settings):
     rows = batch.image.shape[-2]
     mask = batch.context.get("mask", torch.ones(len(batch), 1, rows, 1))
-    lines = mask.reshape(len(batch), rows, -1).any(dim=2)
+    lines = mask.reshape(len(batch), 1, rows, -1).any(dim=3)
     return Motion(**settings)._places(batch, lines, severity, CaseRng(0, "m", batch.case_ids))
 
 
@@ -45,8 +45,8 @@ def gaussian(rows, columns, centre_mm=(0.0, 0.0), turn=0.0):
 def test_a_ramp_of_whole_pixels_rolls_the_image(size):
     image = torch.rand(2, 3, *size, dtype=torch.float64)
     offset = torch.tensor([[4.0, -4.5], [-2.0, 3.0]]).unsqueeze(1).expand(-1, size[0], -1)
-    ramp = translation(offset, SPACING[1:].expand(2, 2).double(), image)
-    moved = ifft2c(fft2c(image) * ramp)
+    ramp = translation(offset, SPACING[1:].expand(2, 2).double(), size[1])
+    moved = ifft2c(fft2c(image) * ramp.unsqueeze(1))
     for case, pixels in enumerate([(2, -3), (-1, 2)]):
         torch.testing.assert_close(moved.real[case], image[case].roll(pixels, (1, 2)))
     assert moved.imag.abs().max() < 1e-12
@@ -55,7 +55,7 @@ def test_a_ramp_of_whole_pixels_rolls_the_image(size):
 def test_a_ramp_of_part_of_a_pixel_is_a_band_limited_image_moved():
     offset = torch.tensor([[0.7, -1.1]]).view(1, 1, 2).expand(-1, 60, -1)
     image = gaussian(60, 90)
-    ramp = translation(offset, SPACING[1:].expand(1, 2).double(), image)
+    ramp = translation(offset, SPACING[1:].expand(1, 2).double(), 90)
     moved = ifft2c(fft2c(image) * ramp).real
     torch.testing.assert_close(moved, gaussian(60, 90, (0.7, -1.1)), atol=1e-6, rtol=0)
 
@@ -86,10 +86,28 @@ def test_lines_of_kspace_come_from_the_object_where_it_lay_in_their_shot():
     for case in range(3):
         for row in range(16):
             offset = place[case, shot[case, row], :2].expand(1, 16, 2)
-            ramp = translation(offset, SPACING[1:].double().view(1, 2), batch.image[:1])
+            ramp = translation(offset, SPACING[1:].double().view(1, 2), 12)
             expected = to_complex(batch.image)[case] * ramp[0]
             torch.testing.assert_close(found[case, :, row], expected[:, row])
     assert (found[:, :, 1] == 0).all()
+
+
+def test_planes_with_masks_of_their_own_share_the_moves_and_not_the_lines():
+    stream = torch.Generator().manual_seed(1)
+    mask = (
+        (torch.rand(3, 1, 2, 4, 16, 1, generator=stream) < 0.4)
+        .float()
+        .expand(-1, -1, -1, -1, -1, 6)
+    )
+    mask = mask.clone().index_fill_(4, torch.tensor([7, 8]), 1.0)
+    image = torch.randn(3, 4, 2, 4, 16, 6, generator=stream) * mask
+    together = shifted(batch_of(image, mask=mask)).image
+    for phase, z in ((0, 0), (1, 2)):
+        alone = batch_of(image[:, :, phase, z], mask=mask[:, :, phase, z])
+        torch.testing.assert_close(together[:, :, phase, z], shifted(alone).image)
+    shared = batch_of(image, mask=mask[:, :, :1, :1])
+    flat = batch_of(image[:, :, 1, 2], mask=mask[:, :, 0, 0])
+    torch.testing.assert_close(shifted(shared).image[:, :, 1, 2], shifted(flat).image)
 
 
 def test_a_magnitude_image_is_put_together_from_the_lines_of_its_places():
@@ -103,7 +121,7 @@ def test_a_magnitude_image_is_put_together_from_the_lines_of_its_places():
             y, x, angle = place[case, shot[case, row]]
             turned = rotate(batch.image[case : case + 1], angle.view(1).double(), pixel)
             offset = torch.tensor([y, x]).expand(1, 12, 2)
-            moved = fft2c(turned) * translation(offset, pixel, turned)
+            moved = fft2c(turned) * translation(offset, pixel, 10)
             kspace[row] = moved[0, 0, row]
         torch.testing.assert_close(found[case, 0], ifft2c(kspace).abs())
 
@@ -141,7 +159,7 @@ def test_only_the_size_of_a_move_depends_on_severity_and_on_the_name_of_the_prob
     batch = batch_of(torch.rand(4, 1, 16, 4))
     shot, place = places(batch, 1.0)
     other = Motion()._places(
-        batch, torch.ones(4, 16, dtype=torch.bool), 3.0, CaseRng(0, "motion@3", batch.case_ids)
+        batch, torch.ones(4, 1, 16, dtype=torch.bool), 3.0, CaseRng(0, "motion@3", batch.case_ids)
     )
     assert torch.equal(other[0], shot)
     torch.testing.assert_close(other[1], 3 * place)
@@ -177,7 +195,7 @@ def test_a_case_without_a_spacing_is_refused(context, message):
 def test_what_cannot_move_is_refused():
     mask = torch.zeros(1, 1, 4, 4)
     mask[:, :, 2] = 1
-    with pytest.raises(CaseError, match="case '0' has one acquired line"):
+    with pytest.raises(CaseError, match="case '0' has a plane with fewer than two acquired"):
         shifted(batch_of(torch.zeros(1, 2, 4, 4), mask=mask))
     with pytest.raises(CaseError, match="needs magnitude images"):
         shifted(batch_of(-torch.ones(1, 1, 4, 4)))
