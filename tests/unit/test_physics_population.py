@@ -1,4 +1,4 @@
-"""Drawn people and hearts against published ranges, the rules of diagnosis, and their own voxels."""
+"""Drawn people and hearts against published ranges, the rules of diagnosis, their own voxels."""
 
 from dataclasses import asdict, replace
 from functools import cache
