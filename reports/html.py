@@ -26,7 +26,7 @@ def render_html(evidence: Evidence) -> str:
     Foreign text is escaped, and the page forbids scripts and all loading by its own policy.
     """
     return (
-        _environment()
+        environment(HERE)
         .get_template("report.html.jinja")
         .render(
             manifest=evidence.manifest,
@@ -34,7 +34,7 @@ def render_html(evidence: Evidence) -> str:
             verdict=evidence.verdict or "none",
             evidence_state=evidence.manifest["state"],
             sections=sections(evidence),
-            css=Markup((HERE / "report.css").read_text(encoding="utf-8")),  # noqa: S704 (our file)
+            css=stylesheet(),
         )
     )
 
@@ -45,19 +45,25 @@ def sections(evidence: Evidence) -> tuple[Section, ...]:
     return tuple(find("sections", name)(evidence) for name in (*ORDER, *others))
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
+def stylesheet() -> Markup:
+    """The page's style, as it stands in the page."""
+    return Markup((HERE / "report.css").read_text(encoding="utf-8"))  # noqa: S704 (our file)
+
+
+def environment(*folders: Path) -> Environment:
+    """Templates in `folders`, with what pages of tables and drawings need; all text is escaped."""
+    made = Environment(
+        loader=FileSystemLoader(folders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["kinds"] = column_kinds
-    environment.filters["drawing"] = Markup
-    environment.globals["symbols"] = SYMBOLS
-    return environment
+    made.filters["kinds"] = column_kinds
+    made.filters["drawing"] = Markup
+    made.globals["symbols"] = SYMBOLS
+    return made
 
 
 def column_kinds(table: Table) -> Sequence[str]:
