@@ -82,8 +82,15 @@ class SuperResolutionView:
         height, width = (length // IN_PLANE for length in kspace.shape)
         top, left = (length // 2 - length // IN_PLANE // 2 for length in kspace.shape)
         inner = kspace[top : top + height, left : left + width]
+        centred = inner * _half_a_pixel(height)[:, None] * _half_a_pixel(width)
         # An orthonormal transform of fewer samples returns brighter pixels.
-        return ifft2c(inner).abs() / IN_PLANE
+        return ifft2c(centred).abs() / IN_PLANE
+
+
+def _half_a_pixel(length: int) -> Tensor:
+    """Phase by which a coarse pixel lies in the middle of its fine ones, not on the first."""
+    turns = (torch.arange(length) - length // 2) / (IN_PLANE * length)
+    return torch.polar(torch.ones(length), torch.pi * (IN_PLANE - 1) * turns)
 
 
 def _block(patient: Patient, count: int | None) -> list[int]:
