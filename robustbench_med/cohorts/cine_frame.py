@@ -83,12 +83,9 @@ class Frame:
 
 
 def frames_of(patient: Patient, frames: int, slices: int | None) -> list[Frame]:
-    """Every chosen slice at every moment."""
-    return [
-        Frame(contracted, name, z)
-        for name, contracted in moments(frames)
-        for z in chosen_slices(patient, slices)
-    ]
+    """Every chosen slice at every moment, once."""
+    chosen = sorted(set(chosen_slices(patient, slices)))
+    return [Frame(contracted, name, z) for name, contracted in moments(frames) for z in chosen]
 
 
 def moments(frames: int) -> list[tuple[str, float]]:
@@ -116,7 +113,7 @@ def slices_of(patient: Patient) -> int:
 
 
 def chosen_slices(patient: Patient, count: int | None) -> list[int]:
-    """All slices, or `count` of them, evenly from base to apex."""
+    """All slices, or `count` of them, evenly from base to apex; some twice where it is more."""
     total = slices_of(patient)
     if count is None:
         return list(range(total))

@@ -40,8 +40,11 @@ class Population:
     fields: Sequence[float] = FIELDS
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "vendors", tuple(self.vendors))
-        object.__setattr__(self, "fields", tuple(self.fields))
+        for name in ("vendors", "fields"):
+            several = getattr(self, name)
+            if not isinstance(several, Sequence):
+                raise InputError(f"{name}: expected a list, got {several!r}")
+            object.__setattr__(self, name, tuple(several))
         problems = [
             f"{name}: expected one of {', '.join(legal)}, got {value!r}"
             for name, value, legal in (

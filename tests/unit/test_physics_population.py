@@ -205,6 +205,8 @@ def test_mistakes_in_a_population_are_told_at_once_and_in_one_line_each():
     ]
     with pytest.raises(InputError, match="vendors and fields: expected at least one of each"):
         Population(vendors=())
+    with pytest.raises(InputError, match=r"fields: expected a list, got 1\.5"):
+        Population(fields=1.5)
     with pytest.raises(InputError, match="class: expected one of NOR, MINF, DCM, HCM, RV, got 'X'"):
         draw_class("X", stream("x"))
 
