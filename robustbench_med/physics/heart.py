@@ -83,7 +83,8 @@ class Heart:
     @cached_property
     def wall(self) -> Table:
         """Thickness of the left wall at the base by angle, mm, at end-diastole."""
-        return np.maximum(self.wall_mm + self.uneven, THINNEST_MM)
+        thickness: Table = np.maximum(self.wall_mm + self.uneven, THINNEST_MM)
+        return thickness
 
     @cached_property
     def uneven(self) -> Table:
