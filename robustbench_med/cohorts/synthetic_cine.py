@@ -21,6 +21,7 @@ from robustbench_med.physics.scanner import FIELDS, VENDORS
 CineTask = Literal[
     "segmentation", "classification", "reconstruction", "super_resolution", "patient"
 ]
+LEAST = {"frames": 2, "centre_lines": 0, "seed": 0}  # and 1 of every other count
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,12 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
     Raises:
         InputError: If any of these is out of range.
     """
-    _check(task, papillary, {"slices": slices, "frames": frames, "coils": coils})
+    _check(task, papillary)
+    _check_numbers(
+        {"slices": slices, "frames": frames, "coils": coils, "centre_lines": centre_lines,
+         "seed": seed},
+        {"acceleration": acceleration, "pixel_mm": pixel_mm, "memory_mb": memory_mb},
+    )  # fmt: skip
     kind: Kind = population or ("acdc" if task in ("classification", "patient") else "normal")
     who = Population(kind, split, seed, vendors, fields)
     if task == "classification" and kind != "acdc":
@@ -113,16 +119,24 @@ def _view(task: CineTask, grid: Grid, words: _Words) -> View:
     return view
 
 
-def _check(task: str, papillary: str, counts: Mapping[str, int | None]) -> None:
+def _check(task: str, papillary: str) -> None:
     problems = []
     if task not in get_args(CineTask):
         problems.append(f"no task {task!r}; {suggest(str(task), get_args(CineTask))}")
     if papillary not in get_args(Papillary):
         problems.append(f"papillary: expected cavity or mass, got {papillary!r}")
-    for name, value in counts.items():
-        least = 2 if name == "frames" else 1
+    raise_together([f"synthetic_cine: {problem}" for problem in problems])
+
+
+def _check_numbers(whole: Mapping[str, int | None], real: Mapping[str, float]) -> None:
+    problems = []
+    for name, value in whole.items():
+        least = LEAST.get(name, 1)
         if value is not None and (type(value) is not int or value < least):
             problems.append(f"{name}: expected a whole number, at least {least}, got {value!r}")
+    for name, number in real.items():
+        if type(number) not in (int, float) or not 0 <= number < inf:
+            problems.append(f"{name}: expected a number, at least 0, got {number!r}")
     raise_together([f"synthetic_cine: {problem}" for problem in problems])
 
 
@@ -136,9 +150,9 @@ def _count(patients: int | Mapping[str, int], split: str) -> int:
 
 
 def _grid(size: int | Sequence[int], pixel_mm: float) -> Grid:
-    both = [size, size] if isinstance(size, int) else list(size)
-    if len(both) != 2 or min(both) < 1:
+    both = list(size) if isinstance(size, Sequence) else [size, size]
+    if len(both) != 2 or not all(type(length) is int and length > 0 for length in both):
         raise InputError(f"synthetic_cine: size: expected rows and columns, got {size!r}")
-    if not 0 < pixel_mm < inf:
-        raise InputError(f"synthetic_cine: pixel_mm: expected a number above 0, got {pixel_mm!r}")
+    if pixel_mm == 0:
+        raise InputError("synthetic_cine: pixel_mm: expected a number above 0, got 0")
     return Grid(both[0], both[1], float(pixel_mm))

@@ -1,0 +1,116 @@
+"""Simulated cohorts that cannot be: one line each, from Python and from every command."""
+
+import pytest
+
+import robustbench_med as rb
+
+PLAN = """
+name = "cine"
+
+[cohort]
+use = "synthetic_cine"
+{settings}
+
+[model]
+use = "study_model:load"
+
+[[metrics]]
+use = "nmse"
+"""
+BAD = {
+    "no patients": ("patients = 0", "synthetic_cine: patients: expected at least 1, got 0"),
+    "no patients of the split": (
+        "patients = { train = 4 }", "synthetic_cine: patients: no number for the split 'test'",
+    ),
+    "an unknown vendor": ('vendors = ["A", "E"]', "vendor: no 'E'; known: A, B, C, D"),
+    "no vendor": ("vendors = []", "vendors and fields: expected at least one of each"),
+    "an unknown field": (
+        "fields = [7]", "fields: expected some of (0.55, 1.5, 3.0) tesla, got [7]",
+    ),
+    "a field that is no list": ("fields = 1.5", "fields: expected a list, got 1.5"),
+    "an unknown population": (
+        'population = "accd"', "population: expected one of normal, acdc, got 'accd'",
+    ),
+    "an unknown split": (
+        'split = "tset"', "split: expected one of train, validation, test, got 'tset'",
+    ),
+    "an unknown task": (
+        'task = "segmentaton"',
+        "synthetic_cine: no task 'segmentaton'; did you mean 'segmentation'?",
+    ),
+    "diagnoses of the healthy": (
+        'task = "classification"\npopulation = "normal"',
+        "synthetic_cine: classification needs population 'acdc', got 'normal'",
+    ),
+    "an acceleration that leaves no line": (
+        'task = "reconstruction"\nacceleration = 200',
+        "mask: acceleration 200 leaves none of 96 lines; take at most 96",
+    ),
+    "an acceleration that is a text": (
+        'task = "reconstruction"\nacceleration = "4"',
+        "synthetic_cine: acceleration: expected a number, at least 0, got '4'",
+    ),
+    "more centre lines than lines": (
+        'task = "reconstruction"\ncentre_lines = 97\nacceleration = 1',
+        "mask: 97 centre lines, but there are only 96 lines",
+    ),
+    "more centre lines than the acceleration allows": (
+        'task = "reconstruction"\nacceleration = 20',
+        ("mask: acceleration 20 allows 4 of 96 lines, fewer than the 8 centre lines; "
+         "lower one of the two"),
+    ),
+    "an image smaller than the heart": (
+        "size = 64",
+        ("image of 64 x 64 pixels of 2 mm: 128 mm is smaller than the heart, which needs 140 mm; "
+         "raise size or pixel_mm"),
+    ),
+    "a size that is no size": (
+        "size = [96, 96, 96]",
+        "synthetic_cine: size: expected rows and columns, got [96, 96, 96]",
+    ),
+    "a size of half a pixel": (
+        "size = 96.5", "synthetic_cine: size: expected rows and columns, got 96.5",
+    ),
+    "a pixel of no size": (
+        "pixel_mm = 0", "synthetic_cine: pixel_mm: expected a number above 0, got 0",
+    ),
+    "an odd size of fine stacks": (
+        'task = "super_resolution"\nsize = 97',
+        "super_resolution: size must be even, got Grid(height=97, width=97, pixel_mm=2.0)",
+    ),
+    "no coil": (
+        'task = "reconstruction"\ncoils = 0',
+        "synthetic_cine: coils: expected a whole number, at least 1, got 0",
+    ),
+    "one frame": (
+        "frames = 1", "synthetic_cine: frames: expected a whole number, at least 2, got 1",
+    ),
+    "an unknown convention": (
+        'papillary = "wall"', "synthetic_cine: papillary: expected cavity or mass, got 'wall'",
+    ),
+    "a misspelt setting": (
+        "pixel = 2", "cohorts: synthetic_cine has no setting 'pixel'; did you mean 'pixel_mm'?",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", BAD)
+def test_a_cohort_that_cannot_be_is_refused_in_one_line(study, mistake):
+    settings, line = BAD[mistake]
+    study.plan.write_text(PLAN.format(settings=settings), encoding="utf-8")
+    (said,) = study.refused(2, "check", study.plan)
+    assert said.startswith("rbmed: ")
+    assert said.endswith(line)
+    assert study.refused_run() == [said]
+    assert not (study.folder / "run").exists()
+
+
+def test_several_mistakes_are_told_at_once():
+    with pytest.raises(rb.errors.InputError) as refusal:
+        rb.build("cohorts", "synthetic_cine", frames=1, coils=0, memory_mb=-1, seed="x")
+    assert str(refusal.value).splitlines() == [
+        "synthetic_cine: frames: expected a whole number, at least 2, got 1",
+        "synthetic_cine: coils: expected a whole number, at least 1, got 0",
+        "synthetic_cine: seed: expected a whole number, at least 0, got 'x'",
+        "synthetic_cine: memory_mb: expected a number, at least 0, got -1",
+    ]
