@@ -2,8 +2,8 @@
 
 Claims: one core makes at least 100 slices for segmentation a second at 96 x 96, and 20 of k-space
 with 8 coils; peak memory does not grow with the number of patients. Cases are asked for in random
-order and none is kept. Rates are by the wall's clock and by the
-time that the processor spent, which other programs disturb less.
+order and none is kept. Rates are by the wall's clock and by the time that the processor spent,
+which other programs disturb less.
 
     python benchmarks/cohort.py [--quick]
 """
