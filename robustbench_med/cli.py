@@ -63,9 +63,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_running(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     demo = commands.add_parser(
-        "demo", help="train, test and judge two networks on virtual patients"
+        "demo", help="four tasks on simulated cardiac MR, from k-space to a diagnosis"
     )
     demo.add_argument("--out", type=Path, default=Path("runs"), help="folder for its runs")
+    demo.add_argument("--train", action="store_true", help="train all networks from nothing")
     for name, help_text in (
         ("train", "train the plan's network and write its weights and card"),
         ("check", "read a plan and its data, say what would run, compute nothing"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -63,6 +64,8 @@ def load_model(
         return _load_onnx(entry, cohort, base)
     if ":" in use and not _is_untrained(entry):
         return _load_python(entry, cohort, place)
+    if any(_is_stage(value) for value in entry.values()):
+        return _load_joined(entry, cohort, place, base)
     return _load_trained(entry, cohort, place, base)
 
 
@@ -131,12 +134,49 @@ def _load_trained(entry: Entry, cohort: Cohort | None, device: str, base: Path) 
 
 
 def _load_untrained(entry: Entry, cohort: Cohort | None, device: str) -> Model:
+    network = _untrained(entry, cohort)
+    return TorchModel(network.to(device), *_facts(entry, cohort, None))
+
+
+def _untrained(entry: Entry, cohort: Cohort | None) -> nn.Module:
     """Build a network that has nothing to train, such as a classical baseline."""
     use = used(entry)
     network = build_seeded(use, network_settings(entry, cohort), seed=0)
     if "weights" in entry or next(network.parameters(), None) is not None:
         raise InputError(f"model {use!r}: expected weights = FILE; train it with: rbmed train PLAN")
-    return TorchModel(network.to(device), *_facts(entry, cohort, None))
+    return network
+
+
+def _load_joined(entry: Entry, cohort: Cohort | None, device: str, base: Path) -> Model:
+    """Build a network of other networks, each a model table of its own (pipeline)."""
+    if cohort is None:
+        raise InputError(f"model {used(entry)!r}: needs a cohort for its task and bounds")
+    stages = {
+        key: _stage(value, cohort, base) if _is_stage(value) else value
+        for key, value in entry.items()
+        if key != "use"
+    }
+    network = build_seeded(used(entry), stages, seed=0)
+    return TorchModel(network.to(device), cohort.task, cohort.bounds)
+
+
+def _is_stage(value: object) -> bool:
+    return isinstance(value, Mapping) and "use" in value
+
+
+def _stage(entry: Entry, cohort: Cohort, base: Path) -> nn.Module:
+    """The network of one table; its own card tells what it was trained for."""
+    if "weights" not in entry:
+        return _untrained(entry, None)
+    model = _load_trained(entry, None, "cpu", base)
+    if model.task.kind == cohort.task.kind and model.task != cohort.task:
+        raise InputError(
+            f"model {used(entry)!r}: trained for {model.task}, cohort {cohort.name!r} has "
+            f"{cohort.task}"
+        )
+    if not isinstance(model, TorchModel):
+        raise InputError(f"model {used(entry)!r}: expected a network, got {type(model).__name__}")
+    return model.network
 
 
 def _load_python(entry: Entry, cohort: Cohort | None, device: str) -> Model:

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from robustbench_med.cases import Cohort
 from robustbench_med.cohorts.cine_cases import CineCases
+from robustbench_med.cohorts.cine_chain import ChainView
 from robustbench_med.cohorts.cine_frame import Papillary, View
 from robustbench_med.cohorts.cine_patient import ClassificationView, PatientView
 from robustbench_med.cohorts.cine_reconstruction import ReconstructionView
@@ -19,9 +20,10 @@ from robustbench_med.physics.rendering import Grid
 from robustbench_med.physics.scanner import FIELDS, VENDORS
 
 CineTask = Literal[
-    "segmentation", "classification", "reconstruction", "super_resolution", "patient"
-]
+    "segmentation", "classification", "reconstruction", "super_resolution", "patient", "chain"
+]  # fmt: skip
 LEAST = {"frames": 2, "centre_lines": 0, "seed": 0}  # and 1 of every other count
+DIAGNOSED = ("classification", "patient", "chain")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,12 @@ class _Words:
     acceleration: float
     centre_lines: int
     papillary: Papillary
+
+    def measured(self, grid: Grid, slices: int | None, frames: int) -> ReconstructionView:
+        """How k-space is measured."""
+        return ReconstructionView(
+            grid, slices, frames, self.coils, self.acceleration, self.centre_lines
+        )
 
 
 def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
@@ -61,12 +69,12 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
     asked for, in any order and in any process; the latest are kept within `memory_mb`.
 
     Args:
-        task: `segmentation`, `classification`, `reconstruction`, `super_resolution`, or
-            `patient`: whole patients for clinical measures.
+        task: `segmentation`, `classification`, `reconstruction`, `super_resolution`; or whole
+            patients for clinical measures: `patient` as images, `chain` as k-space.
         patients: How many; or how many by split.
         split: `train`, `validation` or `test`; no patient is in two.
         population: `normal` or `acdc`; None for `acdc` where diagnoses are asked, in
-            `classification` and `patient`, and `normal` elsewhere.
+            `classification`, `patient` and `chain`, and `normal` elsewhere.
         seed: Of all draws.
         size: Rows and columns, or both in one number.
         pixel_mm: Edge of a pixel.
@@ -90,7 +98,7 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
          "seed": seed},
         {"acceleration": acceleration, "pixel_mm": pixel_mm, "memory_mb": memory_mb},
     )  # fmt: skip
-    kind: Kind = population or ("acdc" if task in ("classification", "patient") else "normal")
+    kind: Kind = population or ("acdc" if task in DIAGNOSED else "normal")
     who = Population(kind, split, seed, vendors, fields)
     if task == "classification" and kind != "acdc":
         raise InputError("synthetic_cine: classification needs population 'acdc', got 'normal'")
@@ -112,10 +120,9 @@ def _view(task: CineTask, grid: Grid, words: _Words) -> View:
         case "patient":
             view = PatientView(grid, words.papillary)
         case "reconstruction":
-            view = ReconstructionView(
-                grid, words.slices, words.frames, words.coils, words.acceleration,
-                words.centre_lines,
-            )  # fmt: skip
+            view = words.measured(grid, words.slices, words.frames)
+        case "chain":
+            view = ChainView(words.measured(grid, None, 2), words.papillary)
     return view
 
 
