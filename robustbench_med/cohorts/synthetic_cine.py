@@ -93,11 +93,8 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
         InputError: If any of these is out of range.
     """
     _check(task, papillary)
-    _check_numbers(
-        {"slices": slices, "frames": frames, "coils": coils, "centre_lines": centre_lines,
-         "seed": seed},
-        {"acceleration": acceleration, "pixel_mm": pixel_mm, "memory_mb": memory_mb},
-    )  # fmt: skip
+    _check_counts(slices=slices, frames=frames, coils=coils, centre_lines=centre_lines, seed=seed)
+    _check_numbers(acceleration=acceleration, pixel_mm=pixel_mm, memory_mb=memory_mb)
     kind: Kind = population or ("acdc" if task in DIAGNOSED else "normal")
     who = Population(kind, split, seed, vendors, fields)
     if task == "classification" and kind != "acdc":
@@ -135,15 +132,21 @@ def _check(task: str, papillary: str) -> None:
     raise_together([f"synthetic_cine: {problem}" for problem in problems])
 
 
-def _check_numbers(whole: Mapping[str, int | None], real: Mapping[str, float]) -> None:
+def _check_counts(**counts: int | None) -> None:
     problems = []
-    for name, value in whole.items():
+    for name, value in counts.items():
         least = LEAST.get(name, 1)
         if value is not None and (type(value) is not int or value < least):
             problems.append(f"{name}: expected a whole number, at least {least}, got {value!r}")
-    for name, number in real.items():
-        if type(number) not in (int, float) or not 0 <= number < inf:
-            problems.append(f"{name}: expected a number, at least 0, got {number!r}")
+    raise_together([f"synthetic_cine: {problem}" for problem in problems])
+
+
+def _check_numbers(**numbers: float) -> None:
+    problems = [
+        f"{name}: expected a number, at least 0, got {value!r}"
+        for name, value in numbers.items()
+        if type(value) not in (int, float) or not 0 <= value < inf
+    ]
     raise_together([f"synthetic_cine: {problem}" for problem in problems])
 
 
