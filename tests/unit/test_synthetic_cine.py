@@ -24,7 +24,9 @@ TASKS = {
     "reconstruction": {"coils": 3},
     "super_resolution": {"slices": 2},
     "patient": {},
+    "chain": {"coils": 2},
 }
+KSPACE = ("reconstruction", "chain")
 every_task = pytest.mark.parametrize("task", TASKS)
 
 
@@ -47,8 +49,8 @@ def same(one, other):
 def test_cases_have_the_shapes_types_and_bounds_of_their_task(task):
     found = cohort(task)
     low, high = found.bounds
-    assert (low, high) == ((-torch.inf, torch.inf) if task == "reconstruction" else (0, 1))
-    assert found.task.kind == ("segmentation" if task == "patient" else task)
+    assert (low, high) == ((-torch.inf, torch.inf) if task in KSPACE else (0, 1))
+    assert found.task.kind == ("segmentation" if task in ("patient", "chain") else task)
     for case in (found.cases[0], found.cases[-1]):
         assert case.image.dtype == torch.float32
         assert case.image.isfinite().all()
@@ -60,6 +62,7 @@ def test_cases_have_the_shapes_types_and_bounds_of_their_task(task):
         assert case.context.keys() == {
             "reconstruction": {"mask", "maps", "noise", "spacing"},
             "patient": {"spacing", "bsa", "male"},
+            "chain": {"mask", "maps", "noise", "spacing", "bsa", "male"},
         }.get(task, {"spacing"})
         kinds = {tensor.dtype for tensor in case.context.values()}
         assert kinds == {torch.float32}
@@ -112,6 +115,21 @@ def test_a_patient_case_has_both_moments_of_all_slices():
     slices_of_it = [c for c in one_by_one if c.patient_id == case.patient_id]
     assert torch.equal(torch.stack([c.image[0] for c in slices_of_it]), case.image[0].flatten(0, 1))
     assert torch.equal(torch.stack([c.target for c in slices_of_it]), case.target.flatten(0, 1))
+
+
+def test_a_chain_case_is_the_measured_slices_and_labels_of_a_patient():
+    case, labelled = cohort("chain").cases[2], cohort("patient").cases[2]
+    assert torch.equal(case.target, labelled.target)
+    alone = cohort("reconstruction", coils=2, population="acdc").cases
+    slices = [one for one in alone if one.patient_id == case.patient_id]
+    z = len(slices) // 2
+    assert case.image.shape == (4, 2, z, 72, 72)
+    assert case.context["mask"].shape == (1, 2, z, 72, 72)
+    for number, one in enumerate(slices):
+        place = (slice(None), number // z, number % z)
+        assert torch.equal(case.image[place], one.image)
+        for name in ("mask", "maps"):
+            assert torch.equal(case.context[name][place], one.context[name])
 
 
 def test_a_reconstruction_case_is_what_the_coils_measured():
@@ -241,6 +259,7 @@ CHANGES = {
     "reconstruction": ({"coils": 4}, {"coils": 1}, {"acceleration": 3}, {"centre_lines": 4}),
     "super_resolution": ({"slices": 1}, {"size": 80}),
     "patient": ({"papillary": "mass"}, {"population": "normal"}),
+    "chain": ({"papillary": "mass"}, {"coils": 3}, {"acceleration": 3}),
 }  # fmt: skip
 
 
