@@ -149,7 +149,8 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         axis.set_title(head, fontsize=7, pad=3)
     figure.savefig(path, dpi=110)
     plt.close(figure)
-    few = Image.open(path).convert("RGB").quantize(COUNT, Image.Quantize.MAXCOVERAGE)
+    with Image.open(path) as drawn:
+        few = drawn.convert("RGB").quantize(COUNT, Image.Quantize.MAXCOVERAGE)
     few.save(path, optimize=True)
 
 
