@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 CODE := robustbench_med attacks certify reports
 UV_VERSION := 0.13.9
 NO_DEPS := torchattacks==3.5.1 auto-LiRPA==0.3
-EXTRAS := demo,onnx,dev
+EXTRAS := onnx,dev
 empty :=
 comma := ,
 LINKS := $(subst $(empty) ,$(comma),$(strip $(PIP_FIND_LINKS)))

@@ -8,8 +8,15 @@ import torch
 from torch import Tensor
 
 from robustbench_med.cases import Bounds, Task
-from robustbench_med.cohorts.cine_frame import CLASSES, Made, Papillary, Part
-from robustbench_med.cohorts.cine_patient import PatientView
+from robustbench_med.cohorts.cine_frame import (
+    CLASSES,
+    Made,
+    Papillary,
+    Part,
+    frames_of,
+    true_labels,
+)
+from robustbench_med.cohorts.cine_patient import body
 from robustbench_med.cohorts.cine_reconstruction import UNBOUNDED, ReconstructionView
 from robustbench_med.physics.patient import Patient
 
@@ -36,19 +43,22 @@ class ChainView:
         """See `View`."""
         return [Part("", {})]
 
-    def make(self, patient: Patient, number: int) -> Made:
+    def make(self, patient: Patient, number: int) -> Made:  # noqa: ARG002
         """See `View`."""
-        whole = PatientView(self.measured.grid, self.papillary).make(patient, number)
-        count = len(self.measured.parts(patient))
-        slices = [self.measured.make(patient, part) for part in range(count)]
+        made, targets = [], []
+        for part, frame in enumerate(frames_of(patient, 2, None)):
+            made.append(self.measured.make(patient, part))
+            targets.append(true_labels(patient, frame, self.measured.grid, self.papillary))
         context = {
-            "mask": _joined([made.context["mask"] for made in slices]),
-            "noise": torch.stack([made.context["noise"] for made in slices]).mean(),
-            **{name: whole.context[name] for name in ("spacing", "bsa", "male")},
+            "mask": _joined([part.context["mask"] for part in made]),
+            "noise": torch.stack([part.context["noise"] for part in made]).mean(),
+            "spacing": made[0].context["spacing"],
+            **body(patient),
         }
-        if "maps" in slices[0].context:
-            context["maps"] = _joined([made.context["maps"] for made in slices])
-        return Made(_joined([made.image for made in slices]), whole.target, context)
+        if "maps" in made[0].context:
+            context["maps"] = _joined([part.context["maps"] for part in made])
+        target = _joined([target[None] for target in targets])[0]
+        return Made(_joined([part.image for part in made]), target, context)
 
 
 def _joined(slices: Sequence[Tensor]) -> Tensor:

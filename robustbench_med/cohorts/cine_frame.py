@@ -15,7 +15,7 @@ from robustbench_med.physics.heart import contracted_at
 from robustbench_med.physics.imaging import Scan, coil_maps, measure_kspace
 from robustbench_med.physics.measuring import measure_heart
 from robustbench_med.physics.patient import Patient, seed_of
-from robustbench_med.physics.rendering import Grid, Slab, render
+from robustbench_med.physics.rendering import Grid, Slab, labels, render
 from robustbench_med.physics.scanner import Vendor, vendor
 
 Papillary = Literal["cavity", "mass"]
@@ -122,8 +122,14 @@ def chosen_slices(patient: Patient, count: int | None) -> list[int]:
 
 def complex_slice(patient: Patient, where: Slab, contracted: float, grid: Grid) -> Tensor:
     """Complex image without noise, `(h, w)`."""
-    shares, _ = render(patient, contracted, where, grid)
-    return Scan(patient).image(shares, where, grid)
+    shares, _ = rendered(patient, contracted, where, grid)
+    return scan_of(patient).image(shares, where, grid)
+
+
+def true_labels(patient: Patient, frame: Frame, grid: Grid, papillary: Papillary) -> Tensor:
+    """Labels of one slice, `(h, w)`."""
+    _, regions = rendered(patient, frame.contracted, slab(patient, frame.z), grid)
+    return labels(regions, papillary_in_cavity=papillary == "cavity")
 
 
 def kspace_slice(patient: Patient, frame: Frame, image: Tensor, coils: int, grid: Grid) -> Tensor:
@@ -132,7 +138,7 @@ def kspace_slice(patient: Patient, frame: Frame, image: Tensor, coils: int, grid
     generator = torch.Generator().manual_seed(
         seed_of(patient.seed, "noise", frame.name, frame.z, coils)
     )
-    return measure_kspace(image, maps, Scan(patient).noise, generator)
+    return measure_kspace(image, maps, scan_of(patient).noise, generator)
 
 
 def magnitude(kspace: Tensor, protocol: Vendor) -> Tensor:
@@ -148,13 +154,11 @@ def to_unit(image: Tensor) -> Tensor:
     return (image / brightest.clamp(min=1e-12)).clamp(0, 1)
 
 
-def magnitude_slice(patient: Patient, frame: Frame, grid: Grid) -> tuple[Tensor, Tensor]:
-    """Image as the scanner shows it, in its own unit `(h, w)`, and the labels' shares."""
-    where = slab(patient, frame.z)
-    shares, regions = render(patient, frame.contracted, where, grid)
-    image = Scan(patient).image(shares, where, grid)
+def magnitude_slice(patient: Patient, frame: Frame, grid: Grid) -> Tensor:
+    """Image as the scanner shows it, in its own unit, `(h, w)`."""
+    image = complex_slice(patient, slab(patient, frame.z), frame.contracted, grid)
     kspace = kspace_slice(patient, frame, image, 1, grid)
-    return magnitude(kspace, vendor(patient.vendor))[0], regions
+    return magnitude(kspace, vendor(patient.vendor))[0]
 
 
 def spacing_of(patient: Patient, grid: Grid) -> Tensor:
@@ -174,6 +178,11 @@ def patient_attributes(patient: Patient, papillary: Papillary) -> Mapping[str, A
         "vendor": patient.vendor, "field": f"{patient.field_t:g} T",
         "diagnosis": patient.diagnosis, "papillary": papillary, **measures,
     }  # fmt: skip
+
+
+# An image and its labels are asked for one after the other, and a patient's slices in a row.
+rendered = lru_cache(maxsize=2)(render)
+scan_of = lru_cache(maxsize=16)(Scan)
 
 
 def _band(age_years: int) -> str:

@@ -19,10 +19,11 @@ from robustbench_med.cohorts.cine_frame import (
     moments,
     spacing_of,
     to_unit,
+    true_labels,
 )
 from robustbench_med.physics.acdc import CLASSES as DIAGNOSES
 from robustbench_med.physics.patient import Patient
-from robustbench_med.physics.rendering import Grid, labels
+from robustbench_med.physics.rendering import Grid
 
 
 @dataclass(frozen=True)
@@ -74,15 +75,16 @@ class PatientView:
     def make(self, patient: Patient, number: int) -> Made:  # noqa: ARG002
         """See `View`."""
         image, target = _stack(patient, chosen_slices(patient, None), self.grid, self.papillary)
-        person = patient.person
-        context = {
-            "spacing": spacing_of(patient, self.grid),
-            "bsa": torch.tensor(person.bsa),
-            "male": torch.tensor(float(person.sex == "M")),
-        }
+        context = {"spacing": spacing_of(patient, self.grid), **body(patient)}
         # Each slice is scaled alone, as it is for a network of slices.
         scaled = torch.stack([torch.stack([to_unit(s) for s in phase]) for phase in image])
         return Made(scaled[None], target, context)
+
+
+def body(patient: Patient) -> dict[str, Tensor]:
+    """What a diagnosis needs to know of the patient: body surface area in m^2, and sex."""
+    male = float(patient.person.sex == "M")
+    return {"bsa": torch.tensor(patient.person.bsa), "male": torch.tensor(male)}
 
 
 def _stack(
@@ -92,8 +94,8 @@ def _stack(
     images, targets = [], []
     for name, contracted in moments(2):
         for z in slices:
-            image, regions = magnitude_slice(patient, Frame(contracted, name, z), grid)
-            images.append(image)
-            targets.append(labels(regions, papillary_in_cavity=papillary == "cavity"))
+            frame = Frame(contracted, name, z)
+            images.append(magnitude_slice(patient, frame, grid))
+            targets.append(true_labels(patient, frame, grid, papillary))
     shape = (2, len(slices), grid.height, grid.width)
     return torch.stack(images).view(shape), torch.stack(targets).view(shape)

@@ -14,11 +14,12 @@ from robustbench_med.cohorts.cine_frame import (
     complex_slice,
     frames_of,
     kspace_slice,
+    scan_of,
     slab,
     spacing_of,
 )
 from robustbench_med.physics.fourier import to_channels
-from robustbench_med.physics.imaging import Scan, coil_maps
+from robustbench_med.physics.imaging import coil_maps
 from robustbench_med.physics.patient import Patient, seed_of
 from robustbench_med.physics.rendering import Grid
 from robustbench_med.physics.sampling import cartesian_mask
@@ -66,7 +67,7 @@ class ReconstructionView:
         mask = self._mask(seed_of(patient.seed, "mask", frame.name, frame.z))
         context = {
             "mask": mask.expand(1, self.grid.height, self.grid.width).clone(),
-            "noise": torch.tensor(Scan(patient).noise) / scale,
+            "noise": torch.tensor(scan_of(patient).noise) / scale,
             "spacing": spacing_of(patient, self.grid),
         }
         if self.coils > 1:

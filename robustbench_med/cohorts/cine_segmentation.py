@@ -14,9 +14,10 @@ from robustbench_med.cohorts.cine_frame import (
     magnitude_slice,
     spacing_of,
     to_unit,
+    true_labels,
 )
 from robustbench_med.physics.patient import Patient
-from robustbench_med.physics.rendering import Grid, labels
+from robustbench_med.physics.rendering import Grid
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,6 @@ class SegmentationView:
     def make(self, patient: Patient, number: int) -> Made:
         """See `View`."""
         frame = frames_of(patient, self.frames, self.slices)[number]
-        image, regions = magnitude_slice(patient, frame, self.grid)
-        target = labels(regions, papillary_in_cavity=self.papillary == "cavity")
-        return Made(to_unit(image)[None], target, {"spacing": spacing_of(patient, self.grid)})
+        image = to_unit(magnitude_slice(patient, frame, self.grid))[None]
+        target = true_labels(patient, frame, self.grid, self.papillary)
+        return Made(image, target, {"spacing": spacing_of(patient, self.grid)})

@@ -1,5 +1,6 @@
 """The embedded cohort: simulated cardiac MR of patients whose truth is known."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -23,6 +24,13 @@ CineTask = Literal[
     "segmentation", "classification", "reconstruction", "super_resolution", "patient", "chain"
 ]  # fmt: skip
 LEAST = {"frames": 2, "centre_lines": 0, "seed": 0}  # and 1 of every other count
+USED_BY = {
+    "slices": ("segmentation", "classification", "reconstruction", "super_resolution"),
+    "frames": ("segmentation", "reconstruction"),
+    "coils": ("reconstruction", "chain"),
+    "acceleration": ("reconstruction", "chain"),
+    "centre_lines": ("reconstruction", "chain"),
+}
 DIAGNOSED = ("classification", "patient", "chain")
 
 
@@ -83,9 +91,9 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
         slices: Per patient and moment, evenly from base to apex; None for all, and for 3 in
             `classification`. For `super_resolution`, neighbours around the middle.
         frames: 2 for end-diastole and end-systole; more for moments over the cycle.
-        coils: For `reconstruction`.
-        acceleration: For `reconstruction`: lines over lines acquired.
-        centre_lines: For `reconstruction`: always acquired.
+        coils: Of k-space, in `reconstruction` and `chain`.
+        acceleration: Of k-space: lines over lines acquired.
+        centre_lines: Of k-space: always acquired.
         papillary: Whether the papillary muscles count as `cavity` or as `mass`.
         memory_mb: Limit on the cases kept.
 
@@ -95,6 +103,8 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
     _check(task, papillary)
     _check_counts(slices=slices, frames=frames, coils=coils, centre_lines=centre_lines, seed=seed)
     _check_numbers(acceleration=acceleration, pixel_mm=pixel_mm, memory_mb=memory_mb)
+    _check_used(task, slices=slices, frames=frames, coils=coils, acceleration=acceleration,
+                centre_lines=centre_lines)  # fmt: skip
     kind: Kind = population or ("acdc" if task in DIAGNOSED else "normal")
     who = Population(kind, split, seed, vendors, fields)
     if task == "classification" and kind != "acdc":
@@ -130,6 +140,16 @@ def _check(task: str, papillary: str) -> None:
     if papillary not in get_args(Papillary):
         problems.append(f"papillary: expected cavity or mass, got {papillary!r}")
     raise_together([f"synthetic_cine: {problem}" for problem in problems])
+
+
+def _check_used(task: CineTask, **settings: float | None) -> None:
+    """Refuse a setting that the task would silently leave unused."""
+    defaults = inspect.signature(synthetic_cine).parameters
+    raise_together([
+        f"synthetic_cine: {name}: the task {task!r} does not use it, only {' and '.join(users)}"
+        for name, users in USED_BY.items()
+        if task not in users and settings[name] != defaults[name].default
+    ])  # fmt: skip
 
 
 def _check_counts(**counts: int | None) -> None:

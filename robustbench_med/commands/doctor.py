@@ -119,5 +119,4 @@ def _optional(package: str, purpose: str) -> Callable[[], Finding]:
 LOOKS: tuple[Callable[[], Finding], ...] = (
     _python, _torch, _cuda, _torchattacks, _auto_lirpa,
     _optional("onnxruntime", "ONNX models"),
-    _optional("nilearn", "demo"),
 )  # fmt: skip

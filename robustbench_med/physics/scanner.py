@@ -20,7 +20,6 @@ class Vendor:
         tr_ms: Time from pulse to pulse.
         te_ms: Time from pulse to echo.
         flip_deg: Flip angle.
-        pixel_mm: Edge of a pixel, in the plane.
         slice_mm: Thickness of a slice.
         gap_mm: Between slices; their centres are `slice_mm + gap_mm` apart.
         snr: Blood's signal over the noise's standard deviation in each real channel of the
@@ -34,7 +33,6 @@ class Vendor:
     tr_ms: float
     te_ms: float
     flip_deg: float
-    pixel_mm: float
     slice_mm: float
     gap_mm: float
     snr: float
@@ -44,10 +42,10 @@ class Vendor:
 
 
 VENDORS: Mapping[str, Vendor] = MappingProxyType({
-    "A": Vendor(2.8, 1.2, 65, 1.8, 8.0, 2.0, 30, 0.25, 0.25, 0.90),
-    "B": Vendor(3.2, 1.6, 55, 1.5, 8.0, 2.0, 25, 0.15, 0.10, 0.80),
-    "C": Vendor(3.6, 1.6, 50, 1.6, 8.0, 0.0, 22, 0.35, 0.00, 0.75),
-    "D": Vendor(3.8, 1.9, 60, 1.7, 10.0, 0.0, 20, 0.40, 0.40, 0.85),
+    "A": Vendor(2.8, 1.2, 65, 8.0, 2.0, 30, 0.25, 0.25, 0.90),
+    "B": Vendor(3.2, 1.6, 55, 8.0, 2.0, 25, 0.15, 0.10, 0.80),
+    "C": Vendor(3.6, 1.6, 50, 8.0, 0.0, 22, 0.35, 0.00, 0.75),
+    "D": Vendor(3.8, 1.9, 60, 10.0, 0.0, 20, 0.40, 0.40, 0.85),
 })  # fmt: skip
 
 

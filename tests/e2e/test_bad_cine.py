@@ -42,6 +42,11 @@ BAD = {
         'task = "classification"\npopulation = "normal"',
         "synthetic_cine: classification needs population 'acdc', got 'normal'",
     ),
+    "a setting of another task": (
+        "coils = 4",
+        ("synthetic_cine: coils: the task 'segmentation' does not use it, only reconstruction "
+         "and chain"),
+    ),
     "an acceleration that leaves no line": (
         'task = "reconstruction"\nacceleration = 200',
         "mask: acceleration 200 leaves none of 96 lines; take at most 96",

@@ -61,7 +61,6 @@ def test_a_scanner_is_within_published_cine_protocols(name):
     assert 2.5 <= scanner.tr_ms <= 4.5
     assert 0 < scanner.te_ms <= 0.6 * scanner.tr_ms
     assert 45 <= scanner.flip_deg <= 80
-    assert 1.2 <= scanner.pixel_mm <= 2.0
     assert 6 <= scanner.slice_mm <= 10
     assert 8 <= scanner.slice_mm + scanner.gap_mm <= 10
     assert 0 <= scanner.window <= 1
