@@ -39,7 +39,7 @@ class CineCases(Sequence[Case]):
     ) -> None:
         self.population, self.patients, self.view = population, patients, view
         self.papillary, self.memory_mb = papillary, memory_mb
-        counts = (len(view.parts(draw_patient(population, n))) for n in range(patients))
+        counts = (len(view.parts(_drawn(population, n))) for n in range(patients))
         self._ends = list(accumulate(counts))
         self._kept: OrderedDict[int, Case] = OrderedDict()
         self._bytes = 0
@@ -91,7 +91,7 @@ class CineCases(Sequence[Case]):
         return _drawn(self.population, number), index - first
 
     def _attributes(self, patient: Patient, part: Part) -> dict[str, Attribute]:
-        known = patient_attributes(patient, self.papillary)
+        known = _attributes_of(patient, self.papillary)
         return {**known, **part.attributes, "split": self.population.split}
 
     def _keep(self, index: int, case: Case) -> None:
@@ -102,8 +102,10 @@ class CineCases(Sequence[Case]):
             self._bytes -= _size(oldest)
 
 
-# The cases of a patient are mostly asked for one after the other.
-_drawn = lru_cache(maxsize=16)(draw_patient)
+# Some hundred patients are a few megabytes, and a plan asks for each many times.
+KEPT_PATIENTS = 512
+_drawn = lru_cache(maxsize=KEPT_PATIENTS)(draw_patient)
+_attributes_of = lru_cache(maxsize=KEPT_PATIENTS)(patient_attributes)
 
 
 def _name(patient: Patient, part: Part) -> str:

@@ -16,6 +16,7 @@ from robustbench_med.cohorts.cine_segmentation import SegmentationView
 from robustbench_med.cohorts.cine_super_resolution import SuperResolutionView
 from robustbench_med.components import suggest
 from robustbench_med.errors import InputError, raise_together
+from robustbench_med.physics.acdc import CLASSES
 from robustbench_med.physics.population import Kind, Population, Split
 from robustbench_med.physics.rendering import Grid
 from robustbench_med.physics.scanner import FIELDS, VENDORS
@@ -63,6 +64,7 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
     pixel_mm: float = 2.0,
     vendors: Sequence[str] = tuple(VENDORS),
     fields: Sequence[float] = FIELDS,
+    classes: Sequence[str] = CLASSES,
     slices: int | None = None,
     frames: int = 2,
     coils: int = 1,
@@ -88,6 +90,7 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
         pixel_mm: Edge of a pixel.
         vendors: Some of the scanners `A` to `D`.
         fields: Some of 0.55, 1.5 and 3 tesla.
+        classes: Some of `NOR`, `MINF`, `DCM`, `HCM`, `RV`, of the population `acdc`.
         slices: Per patient and moment, evenly from base to apex; None for all, and for 3 in
             `classification`. For `super_resolution`, neighbours around the middle.
         frames: 2 for end-diastole and end-systole; more for moments over the cycle.
@@ -106,7 +109,7 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
     _check_used(task, slices=slices, frames=frames, coils=coils, acceleration=acceleration,
                 centre_lines=centre_lines)  # fmt: skip
     kind: Kind = population or ("acdc" if task in DIAGNOSED else "normal")
-    who = Population(kind, split, seed, vendors, fields)
+    who = Population(kind, split, seed, vendors, fields, classes)
     if task == "classification" and kind != "acdc":
         raise InputError("synthetic_cine: classification needs population 'acdc', got 'normal'")
     words = _Words(slices, frames, coils, acceleration, centre_lines, papillary)

@@ -9,7 +9,7 @@ from robustbench_med.commands.gate import judge_folder
 from robustbench_med.commands.progress import progress_line
 from robustbench_med.commands.run import overview
 from robustbench_med.commands.train import train_plan
-from robustbench_med.demo.examples import make_examples
+from robustbench_med.demo.examples import enlarge, make_examples
 from robustbench_med.demo.page import digest_of_runs, write_page
 from robustbench_med.plan import Plan, load_plan
 from robustbench_med.reports.terminal import gate_table
@@ -69,6 +69,7 @@ def _page(out: Path, plans: dict[str, Plan], runs: list[Run]) -> Path:
     page, stamp = out / "demo.html", out / "demo" / "page.json"
     made_from = digest_of_runs(runs)
     if not page.is_file() or not stamp.is_file() or stamp.read_text("utf-8") != made_from:
-        write_page(page, runs, make_examples(plans["chain.toml"], plans["classification.toml"]))
+        examples = make_examples(plans["chain.toml"], plans["classification.toml"])
+        write_page(page, runs, examples, enlarge(plans["super_resolution.toml"]))
         write_text(stamp, made_from)
     return page

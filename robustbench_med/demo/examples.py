@@ -67,6 +67,25 @@ def make_examples(chain: Plan, classification: Plan) -> list[Example]:
         ]
 
 
+def enlarge(plan: Plan) -> dict[str, Image]:
+    """The middle thin slice of the first patient as each method sees it; `(h, w)` but the first.
+
+    The first is the thick slice at its own resolution.
+    """
+    cohort = build_cohort(plan)
+    case = cohort.cases[0]
+    model = load_model(plan.model, cohort=cohort, folder=plan.folder)
+    batch = stack([case])
+    with torch.no_grad():
+        found = {
+            "thick slice": batch.image,
+            "interpolation": build("networks", "interpolation")(batch.image),
+            "espcn": model(batch.image, batch.context),
+            "truth": batch.target,
+        }
+    return {name: _numbers(slices[0, 0, slices.shape[2] // 2]) for name, slices in found.items()}
+
+
 def _first(cohort: Cohort, count: int) -> list[Batch]:
     return [stack([cohort.cases[i]]) for i in range(min(count, len(cohort)))]
 
@@ -95,7 +114,7 @@ def _example(case: Case, network: Pipeline, by_network: str) -> Example:
         by_network=by_network,
         measured=measured,
         true=clinical.measure(case.target.numpy(), spacing),
-        kspace=_numbers(torch.linalg.vector_norm(case.image[:, 0, middle], dim=0).log1p()),
+        kspace=_numbers(torch.linalg.vector_norm(case.image[:, 0, middle], dim=0).mul(50).log1p()),
         images=_images(batch, middle, network),
         labels=labels,
     )

@@ -5,9 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import robustbench_med
-from robustbench_med.demo.examples import Example
-from robustbench_med.demo.pictures import patients_figure
-from robustbench_med.demo.stages import measures_table, patients_table, stages_tables
+from robustbench_med.demo.examples import Example, Image
+from robustbench_med.demo.pictures import enlarged_figure, patients_figure
+from robustbench_med.demo.stages import (
+    enlarged_table,
+    measures_table,
+    patients_table,
+    stages_tables,
+)
 from robustbench_med.reports.document import Section
 from robustbench_med.reports.html import HERE, environment, stylesheet
 from robustbench_med.runfolder import Run, write_text
@@ -31,13 +36,16 @@ READING = (
 )
 
 
-def write_page(path: Path, runs: Sequence[Run], examples: Sequence[Example]) -> None:
+def write_page(
+    path: Path, runs: Sequence[Run], examples: Sequence[Example], enlarged: Mapping[str, Image]
+) -> None:
     """Write the page from finished runs, and patients that were put through the chain.
 
     Args:
         path: Where; the runs' folders lie beside it.
         runs: Of all stages.
         examples: One patient of each class.
+        enlarged: A slice as each way of super-resolution sees it.
     """
     by_name = {run.folder.name: run for run in runs}
     html = (
@@ -46,7 +54,7 @@ def write_page(path: Path, runs: Sequence[Run], examples: Sequence[Example]) -> 
         .render(
             css=stylesheet(),
             facts=_facts(by_name["demo-chain"]),
-            sections=_sections(by_name, examples),
+            sections=_sections(by_name, examples, enlarged),
             runs=list(by_name),
             version=robustbench_med.__version__,
         )
@@ -60,12 +68,15 @@ def digest_of_runs(runs: Sequence[Run]) -> str:
     return json.dumps(facts, sort_keys=True)
 
 
-def _sections(runs: Mapping[str, Run], examples: Sequence[Example]) -> tuple[Section, ...]:
+def _sections(
+    runs: Mapping[str, Run], examples: Sequence[Example], enlarged: Mapping[str, Image]
+) -> tuple[Section, ...]:
     chain = runs["demo-chain"]
     return (
         Section("chain", "The chain, patient by patient", (INTRODUCTION,),
                 (patients_figure(examples),), (patients_table(examples),)),
-        Section("stages", "The stages, over all patients", (), (),
+        Section("stages", "The stages, over all patients", (),
+                (enlarged_figure(enlarged, enlarged_table(runs)),),
                 stages_tables(runs)),
         Section("measures", "What the chain does to clinical measures", (), (),
                 measures_table(chain)),

@@ -1,6 +1,6 @@
 """Draws what happens to a patient along the chain."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
@@ -35,6 +35,27 @@ def patients_figure(examples: Sequence[Example]) -> Figure:
         ),
         alt=f"For {found} of {len(examples)} patients the chain ends in the true class.",
         table=_ends(examples),
+    )
+
+
+def enlarged_figure(images: Mapping[str, Image], table: Table) -> Figure:
+    """A thick slice, two ways to enlarge it, and the truth."""
+
+    def paint(canvas: Canvas) -> None:
+        for axis, (name, image) in zip(
+            canvas.subplots(1, len(images)), images.items(), strict=True
+        ):
+            _show(axis, image)
+            axis.set_title(name)
+
+    return Figure(
+        svg=draw("enlarged", 9.0, 2.6, paint),
+        caption=(
+            "Super-resolution: one of the thick slices, the middle thin slice that linear "
+            "interpolation and espcn make of its stack, and the true thin slice."
+        ),
+        alt="Espcn's slice shows edges that interpolation blurs; neither shows all of the truth.",
+        table=table,
     )
 
 

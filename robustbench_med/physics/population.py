@@ -23,11 +23,12 @@ class Population:
     """Who may be drawn.
 
     Attributes:
-        kind: "normal", or "acdc": the five classes in turn, borderline hearts left out.
+        kind: "normal", or "acdc": its `classes` in turn, borderline hearts left out.
         split: Part of every patient's name and random numbers, so that splits share nobody.
         seed: Of all draws.
         vendors: Scanners, equally likely.
         fields: Field strengths in tesla; 0.55, 1.5 and 3 are drawn as 1 : 6 : 3.
+        classes: Some of the five diagnoses, for "acdc".
 
     Raises:
         InputError: If any of these is unknown; all mistakes at once.
@@ -38,32 +39,47 @@ class Population:
     seed: int = 0
     vendors: Sequence[str] = tuple(VENDORS)
     fields: Sequence[float] = FIELDS
+    classes: Sequence[str] = CLASSES
 
     def __post_init__(self) -> None:
-        for name in ("vendors", "fields"):
+        for name in ("vendors", "fields", "classes"):
             several = getattr(self, name)
-            if not isinstance(several, Sequence):
+            if not isinstance(several, Sequence) or isinstance(several, str):
                 raise InputError(f"{name}: expected a list, got {several!r}")
             object.__setattr__(self, name, tuple(several))
-        problems = [
-            f"{name}: expected one of {', '.join(legal)}, got {value!r}"
-            for name, value, legal in (
-                ("population", self.kind, get_args(Kind)),
-                ("split", self.split, get_args(Split)),
-            )
-            if value not in legal
-        ]
-        for name in self.vendors:
-            try:
-                vendor(name)
-            except InputError as error:
-                problems.append(str(error))
-        wrong = [field for field in self.fields if field not in FIELDS]
-        if wrong:
-            problems.append(f"fields: expected some of {FIELDS} tesla, got {wrong}")
-        if not self.vendors or not self.fields:
-            problems.append("vendors and fields: expected at least one of each")
-        raise_together(problems)
+        raise_together([*_unknown_words(self), *_wrong_lists(self)])
+
+
+def _unknown_words(population: Population) -> list[str]:
+    return [
+        f"{name}: expected one of {', '.join(legal)}, got {value!r}"
+        for name, value, legal in (
+            ("population", population.kind, get_args(Kind)),
+            ("split", population.split, get_args(Split)),
+        )
+        if value not in legal
+    ]
+
+
+def _wrong_lists(population: Population) -> list[str]:
+    problems = []
+    for name in population.vendors:
+        try:
+            vendor(name)
+        except InputError as error:
+            problems.append(str(error))
+    for what, known, told in (
+        ("fields", FIELDS, f"{FIELDS} tesla"),
+        ("classes", CLASSES, ", ".join(CLASSES)),
+    ):
+        unknown = [each for each in getattr(population, what) if each not in known]
+        if unknown:
+            problems.append(f"{what}: expected some of {told}, got {unknown}")
+    if not (population.vendors and population.fields and population.classes):
+        problems.append("vendors, fields and classes: expected at least one of each")
+    if population.kind == "normal" and population.classes != CLASSES:
+        problems.append("classes: are those of population 'acdc', got 'normal'")
+    return problems
 
 
 def draw_patient(population: Population, number: int) -> Patient:
@@ -71,7 +87,8 @@ def draw_patient(population: Population, number: int) -> Patient:
     patient_id = f"{population.kind}-{population.split}-{number:05}"
     seed = seed_of(population.seed, patient_id)
     rng = stream(seed, "patient")
-    diagnosis = CLASSES[number % len(CLASSES)] if population.kind == "acdc" else "normal"
+    classes = population.classes if population.kind == "acdc" else ("normal",)
+    diagnosis = classes[number % len(classes)]
     person, heart = draw_healthy(rng) if diagnosis == "normal" else draw_class(diagnosis, rng)
     weights = [SHARE_OF_FIELD[field] for field in population.fields]
     return Patient(

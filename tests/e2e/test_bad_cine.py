@@ -23,11 +23,18 @@ BAD = {
         "patients = { train = 4 }", "synthetic_cine: patients: no number for the split 'test'",
     ),
     "an unknown vendor": ('vendors = ["A", "E"]', "vendor: no 'E'; known: A, B, C, D"),
-    "no vendor": ("vendors = []", "vendors and fields: expected at least one of each"),
+    "no vendor": ("vendors = []", "vendors, fields and classes: expected at least one of each"),
     "an unknown field": (
         "fields = [7]", "fields: expected some of (0.55, 1.5, 3.0) tesla, got [7]",
     ),
     "a field that is no list": ("fields = 1.5", "fields: expected a list, got 1.5"),
+    "an unknown class": (
+        'population = "acdc"\nclasses = ["NOR", "ARV"]',
+        "classes: expected some of NOR, MINF, DCM, HCM, RV, got ['ARV']",
+    ),
+    "classes of the healthy": (
+        'classes = ["NOR"]', "classes: are those of population 'acdc', got 'normal'",
+    ),
     "an unknown population": (
         'population = "accd"', "population: expected one of normal, acdc, got 'accd'",
     ),

@@ -203,7 +203,7 @@ def test_mistakes_in_a_population_are_told_at_once_and_in_one_line_each():
         "vendor: no 'E'; known: A, B, C, D",
         "fields: expected some of (0.55, 1.5, 3.0) tesla, got [7.0]",
     ]
-    with pytest.raises(InputError, match="vendors and fields: expected at least one of each"):
+    with pytest.raises(InputError, match="vendors, fields and classes: expected at least one"):
         Population(vendors=())
     with pytest.raises(InputError, match=r"fields: expected a list, got 1\.5"):
         Population(fields=1.5)
