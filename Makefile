@@ -1,4 +1,4 @@
-# make demo · make test · make check · make bench · make wheelhouse · make clean
+# make demo · make test · make check · make bench · make weights · make wheelhouse · make clean
 #
 # Needs Python 3.11 or newer, make and a C compiler. WHEELHOUSE=folder installs offline, from
 # what `make wheelhouse` gathered on a machine with a network.
@@ -23,7 +23,7 @@ PIP_FROM :=
 UV_FROM := $(if $(LINKS),--find-links $(LINKS))
 endif
 
-.PHONY: install demo test check check-all bench wheelhouse clean
+.PHONY: install weights demo test check check-all bench wheelhouse clean
 
 install: $(INSTALLED)
 
@@ -37,6 +37,11 @@ $(INSTALLED): pyproject.toml constraints.txt overrides.txt
 
 demo: $(INSTALLED)
 	$(BIN)/rbmed demo
+
+# The networks that come with the package, trained from nothing where their plans lie.
+weights: $(INSTALLED)
+	for plan in reconstruction super_resolution segmentation classification; do \
+		$(BIN)/rbmed train robustbench_med/demo/$$plan.toml || exit 1; done
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -q

@@ -75,43 +75,39 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
 ) -> Cohort:
     """Simulate patients and make the cases of one task of them, as docs/synthetic_cine.md tells.
 
-    A patient depends on population, split, seed and number alone. Cases are made when they are
-    asked for, in any order and in any process; the latest are kept within `memory_mb`.
+    Cases are made when asked for, in any order and process.
 
     Args:
         task: `segmentation`, `classification`, `reconstruction`, `super_resolution`; or whole
             patients for clinical measures: `patient` as images, `chain` as k-space.
         patients: How many; or how many by split.
         split: `train`, `validation` or `test`; no patient is in two.
-        population: `normal` or `acdc`; None for `acdc` where diagnoses are asked, in
-            `classification`, `patient` and `chain`, and `normal` elsewhere.
+        population: `normal` or `acdc`; None for `acdc` where diagnoses are asked.
         seed: Of all draws.
         size: Rows and columns, or both in one number.
         pixel_mm: Edge of a pixel.
-        vendors: Some of the scanners `A` to `D`.
+        vendors: Some of `A` to `D`.
         fields: Some of 0.55, 1.5 and 3 tesla.
         classes: Some of `NOR`, `MINF`, `DCM`, `HCM`, `RV`, of the population `acdc`.
-        slices: Per patient and moment, evenly from base to apex; None for all, and for 3 in
-            `classification`. For `super_resolution`, neighbours around the middle.
+        slices: Per patient and moment, from base to apex, in `super_resolution` around the
+            middle; None for all, and for 3 in `classification`.
         frames: 2 for end-diastole and end-systole; more for moments over the cycle.
-        coils: Of k-space, in `reconstruction` and `chain`.
-        acceleration: Of k-space: lines over lines acquired.
-        centre_lines: Of k-space: always acquired.
+        coils: Of k-space, as are the next two.
+        acceleration: Lines over lines acquired.
+        centre_lines: Always acquired.
         papillary: Whether the papillary muscles count as `cavity` or as `mass`.
         memory_mb: Limit on the cases kept.
 
     Raises:
-        InputError: If any of these is out of range.
+        InputError: If any is out of range.
     """
-    _check(task, papillary)
+    _check(task, papillary, population)
     _check_counts(slices=slices, frames=frames, coils=coils, centre_lines=centre_lines, seed=seed)
     _check_numbers(acceleration=acceleration, pixel_mm=pixel_mm, memory_mb=memory_mb)
     _check_used(task, slices=slices, frames=frames, coils=coils, acceleration=acceleration,
                 centre_lines=centre_lines)  # fmt: skip
     kind: Kind = population or ("acdc" if task in DIAGNOSED else "normal")
     who = Population(kind, split, seed, vendors, fields, classes)
-    if task == "classification" and kind != "acdc":
-        raise InputError("synthetic_cine: classification needs population 'acdc', got 'normal'")
     words = _Words(slices, frames, coils, acceleration, centre_lines, papillary)
     view = _view(task, _grid(size, pixel_mm), words)
     cases = CineCases(who, _count(patients, split), view, papillary, memory_mb)
@@ -136,12 +132,14 @@ def _view(task: CineTask, grid: Grid, words: _Words) -> View:
     return view
 
 
-def _check(task: str, papillary: str) -> None:
+def _check(task: str, papillary: str, population: str | None) -> None:
     problems = []
     if task not in get_args(CineTask):
         problems.append(f"no task {task!r}; {suggest(str(task), get_args(CineTask))}")
     if papillary not in get_args(Papillary):
         problems.append(f"papillary: expected cavity or mass, got {papillary!r}")
+    if task == "classification" and population == "normal":
+        problems.append("classification needs population 'acdc', got 'normal'")
     raise_together([f"synthetic_cine: {problem}" for problem in problems])
 
 

@@ -1,0 +1,125 @@
+"""Two networks as one, from k-space to labels."""
+
+import pytest
+import torch
+
+import robustbench_med as rb
+from robustbench_med.cases import stack
+from robustbench_med.cohorts.cine_frame import to_unit
+from robustbench_med.models import load_model, save_model
+from robustbench_med.networks import pipeline
+from robustbench_med.streams import CaseRng
+from robustbench_med.training.settings import TrainSettings
+
+SMALL = {"size": 72, "pixel_mm": 2.0}
+
+
+def cohort(task, patients=1):
+    return rb.build("cohorts", "synthetic_cine", task=task, population="acdc",
+                    patients=patients, **SMALL)  # fmt: skip
+
+
+def unet():
+    torch.manual_seed(0)
+    return rb.build("networks", "unet", preset="small", classes=4).eval()
+
+
+def test_it_answers_as_its_parts_do_one_after_the_other_on_each_slice():
+    case, segment = cohort("chain").cases[0], unet()
+    joined = pipeline.pipeline(
+        reconstruction=rb.build("networks", "zero_filled"), segmentation=segment
+    )
+    batch = stack([case])
+    with torch.no_grad():
+        logits = joined(batch.image, batch.context)
+        for phase, z in ((0, 0), (1, 3)):
+            kspace = torch.complex(*case.image[:, phase, z])
+            image = torch.fft.fftshift(
+                torch.fft.ifft2(torch.fft.ifftshift(kspace), norm="ortho")
+            ).abs()
+            alone = segment(to_unit(image)[None, None])[0]
+            torch.testing.assert_close(logits[0, :, phase, z], alone, atol=1e-4, rtol=1e-4)
+    assert logits.shape == (1, 4, *case.target.shape)
+
+
+def test_slices_are_scaled_as_they_are_for_training():
+    images = torch.rand(3, 1, 20, 24)
+    together = pipeline.to_unit(images)
+    for alone, scaled in zip(images, together, strict=True):
+        torch.testing.assert_close(scaled[0], to_unit(alone[0]))
+
+
+def test_an_attack_on_kspace_reaches_the_labels_and_keeps_to_what_was_acquired():
+    model = rb.TorchModel(
+        pipeline.pipeline(reconstruction=rb.build("networks", "zero_filled"), segmentation=unet()),
+        cohort("chain").task,
+        (-float("inf"), float("inf")),
+    )
+    batch = stack([cohort("chain").cases[0]])
+    attack = rb.build("attacks", "pgd", steps=2, step_size=0.5, random_start=False)
+    ball = rb.Ball("l2", 0.05, unit="fraction", support="mask")
+    moved = attack(model, batch, ball, CaseRng(0, "a", batch.case_ids))
+    assert torch.equal(moved * (1 - batch.context["mask"]), torch.zeros_like(moved))
+    clean, found = (model.task.loss(model(image, batch.context), batch.target)
+                    for image in (batch.image, moved))  # fmt: skip
+    assert found > clean
+
+
+def saved(folder, name, network, task):
+    entry = {"use": name, "preset": "small"}
+    save_model(folder / f"{name}.safetensors", entry, network, cohort(task), TrainSettings(), [])
+    return {"use": name, "weights": f"{name}.safetensors"}
+
+
+def test_a_plan_names_each_part_with_its_own_weights(tmp_path):
+    segment = unet()
+    entry = {
+        "use": "pipeline",
+        "reconstruction": {"use": "total_variation", "iterations": 3},
+        "segmentation": saved(tmp_path, "unet", segment, "segmentation"),
+    }
+    model = load_model(entry, cohort=cohort("chain"), folder=tmp_path)
+    assert isinstance(model, rb.TorchModel)
+    found = model.network.segmentation.state_dict()
+    for name, value in segment.state_dict().items():
+        assert torch.equal(found[name], value)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"segmentation": {"use": "unet"}}, "expected weights = FILE"),
+        ({"reconstruction": {"use": "deep_cascad", "weights": "x"}}, "did you mean"),
+        ({"reconstruction": None}, "reconstruction"),
+    ],
+)
+def test_a_part_that_cannot_be_is_refused_in_one_line(tmp_path, change, line):
+    entry = {
+        "use": "pipeline",
+        "reconstruction": {"use": "zero_filled"},
+        "segmentation": saved(tmp_path, "unet", unet(), "segmentation"),
+    } | change
+    entry = {key: value for key, value in entry.items() if value is not None}
+    with pytest.raises((rb.InputError, rb.UnknownNameError), match=line) as refusal:
+        load_model(entry, cohort=cohort("chain"), folder=tmp_path)
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_weights_of_other_classes_are_refused(tmp_path):
+    entry = {
+        "use": "pipeline",
+        "reconstruction": {"use": "zero_filled"},
+        "segmentation": saved(tmp_path, "unet", unet(), "segmentation"),
+    }
+    other = rb.Cohort("other", rb.Task("segmentation", ("a", "b", "c", "d")),
+                      (-float("inf"), float("inf")), cohort("chain").cases)  # fmt: skip
+    with pytest.raises(rb.InputError, match="trained for"):
+        load_model(entry, cohort=other, folder=tmp_path)
+
+
+def test_kspace_without_a_mask_is_refused():
+    joined = pipeline.pipeline(
+        reconstruction=rb.build("networks", "zero_filled"), segmentation=unet()
+    )
+    with pytest.raises(rb.InputError, match="expected a mask"):
+        joined(torch.zeros(1, 2, 2, 3, 64, 64), {"mask": torch.ones(1, 1, 64, 64)})
