@@ -25,7 +25,7 @@ class Moved:
     pixels: float = 24
     degrees: float = 60
 
-    def __call__(self, model: Model, batch: Batch, rng: CaseRng) -> Batch:
+    def __call__(self, model: Model, batch: Batch, rng: CaseRng) -> Batch:  # noqa: ARG002 (a defence is given it)
         """Return images `(b, c, size, size)` and labels `(b, size, size)`."""
         turn, *shift = (2 * rng.uniform(3) - 1).to(batch.image).unbind(1)
         angle = turn * math.radians(self.degrees)
