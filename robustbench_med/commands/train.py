@@ -41,12 +41,9 @@ def train_plan(plan: Plan, *, quiet: bool) -> tuple[Card, bool]:
     Raises:
         InputError: If the plan has no `[train]` table or names no weights to write.
     """
-    if plan.train is None:
-        raise InputError(f"plan {plan.name!r}: has no [train] table, so nothing to train")
-    weights = _weights(plan)
-    settings = TrainSettings(**({"seed": plan.seed} | dict(plan.train)))
+    weights, settings = _weights(plan), _settings(plan)
     cohort = build_cohort(plan, "train")
-    before = _trained_before(plan, weights, cohort, settings)
+    before = trained_before(plan, cohort)
     if before is not None:
         return before, False
     network = build_network(plan.model, cohort, seed=settings.seed)
@@ -72,9 +69,15 @@ def _weights(plan: Plan) -> Path:
     return plan.folder / weights
 
 
-def _trained_before(
-    plan: Plan, weights: Path, cohort: Cohort, settings: TrainSettings
-) -> Card | None:
+def _settings(plan: Plan) -> TrainSettings:
+    if plan.train is None:
+        raise InputError(f"plan {plan.name!r}: has no [train] table, so nothing to train")
+    return TrainSettings(**({"seed": plan.seed} | dict(plan.train)))
+
+
+def trained_before(plan: Plan, cohort: Cohort) -> Card | None:
+    """Card of the plan's weights if they are there, made from `cohort` with the same settings."""
+    weights, settings = _weights(plan), _settings(plan)
     card = read_card(weights) if weights.is_file() else None
     if card is None or card.weights_sha256 != file_sha256(weights):
         return None

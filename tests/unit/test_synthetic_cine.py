@@ -253,8 +253,8 @@ def test_a_summary_tells_ids_and_attributes_without_making_the_case(task):
 
 CHANGES = {
     "segmentation": ({"seed": 1}, {"split": "train"}, {"population": "acdc"}, {"size": 80},
-                     {"size": [72, 80]}, {"pixel_mm": 2.0}, {"vendors": ["B", "C"]}, {"fields": [0.55]},
-                     {"frames": 5}, {"papillary": "mass"}),
+                     {"size": [72, 80]}, {"pixel_mm": 2.0}, {"vendors": ["B", "C"]},
+                     {"fields": [0.55]}, {"frames": 5}, {"papillary": "mass"}),
     "classification": ({"slices": 2}, {"pixel_mm": 2.0}),
     "reconstruction": ({"coils": 4}, {"coils": 1}, {"acceleration": 3}, {"centre_lines": 4}),
     "super_resolution": ({"slices": 1}, {"size": 80}),
