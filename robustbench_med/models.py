@@ -141,10 +141,23 @@ def _load_untrained(entry: Entry, cohort: Cohort | None, device: str) -> Model:
 def _untrained(entry: Entry, cohort: Cohort | None) -> nn.Module:
     """Build a network that has nothing to train, such as a classical baseline."""
     use = used(entry)
+    needed = InputError(f"model {use!r}: expected weights = FILE; train it with: rbmed train PLAN")
+    if "weights" in entry or _has_parameters(use):
+        raise needed
     network = build_seeded(use, network_settings(entry, cohort), seed=0)
-    if "weights" in entry or next(network.parameters(), None) is not None:
-        raise InputError(f"model {use!r}: expected weights = FILE; train it with: rbmed train PLAN")
+    if next(network.parameters(), None) is not None:
+        raise needed
     return network
+
+
+def _has_parameters(use: str) -> bool:
+    """Whether a network has anything to train, as built by default; False if it cannot be."""
+    try:
+        with torch.device("meta"):
+            network = build_seeded(use, {}, seed=0)
+    except InputError:
+        return False
+    return next(network.parameters(), None) is not None
 
 
 def _load_joined(entry: Entry, cohort: Cohort | None, device: str, base: Path) -> Model:
