@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("robustbench_med", "attacks", "certify", "reports")
-KEPT = (".py", ".jinja", ".css", ".js", ".toml", ".typed")
+KEPT = (".py", ".jinja", ".css", ".js", ".toml", ".typed", ".json", ".safetensors")
 
 
 @pytest.fixture(scope="module")
