@@ -3,7 +3,7 @@
 import pandas as pd
 
 from robustbench_med.reports.document import Evidence, Section, Table
-from robustbench_med.reports.wording import DASH, count, label, number, share
+from robustbench_med.reports.wording import DASH, FEW, count, label, number, share
 
 SHOWN_VALUES = 12
 IDS = ("case_id", "patient_id", "split")
@@ -43,7 +43,10 @@ def attributes(evidence: Evidence) -> list[str]:
 def _attributes(evidence: Evidence) -> Table:
     rows = [row for name in attributes(evidence) for row in _distribution(evidence.cases, name)]
     columns = ("Attribute", "Value", "Patients", "Cases", "Share of cases")
-    caption = "Who was tested; groups of fewer than 10 patients are not counted out"
+    caption = (
+        "Who was tested; groups of fewer than 10 patients are not counted out, and what has no "
+        "row 'not recorded' is known of every case"
+    )
     return Table(caption, columns, tuple(rows))
 
 
@@ -51,8 +54,8 @@ def _distribution(cases: pd.DataFrame, name: str) -> list[tuple[str, ...]]:
     column, total = cases[name], len(cases)
     known = cases[column.notna()]
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    if numeric and column.nunique() > SHOWN_VALUES:
-        rows = [_row(name, _spread(known[name].astype(float)), known, total)]
+    if numeric and not _is_common(known, name):
+        rows = [_row(name, _spread(known, name), known, total)]
     else:
         texts = known[name].astype(str)
         sizes = texts.groupby(texts).size().sort_values(ascending=False, kind="stable")
@@ -61,11 +64,20 @@ def _distribution(cases: pd.DataFrame, name: str) -> list[tuple[str, ...]]:
         others = known[~texts.isin(shown)]
         if len(others):
             rows.append(_row(name, f"{len(sizes) - len(shown)} other values", others, total))
-    return [*rows, _row(name, "not recorded", cases[column.isna()], total)]
+    missing = cases[column.isna()]
+    return [*rows, _row(name, "not recorded", missing, total)] if len(missing) else rows
 
 
-def _spread(values: "pd.Series[float]") -> str:
-    low, middle, high = values.quantile([0.05, 0.5, 0.95])
+def _is_common(known: pd.DataFrame, name: str) -> bool:
+    """Whether each value of a number is that of so many patients that it may be named."""
+    patients = known.groupby(name)["patient_id"].nunique()
+    return len(patients) <= SHOWN_VALUES and bool((patients >= FEW).all())
+
+
+def _spread(known: pd.DataFrame, name: str) -> str:
+    if known["patient_id"].nunique() < FEW:
+        return f"a number, of fewer than {FEW} patients"
+    low, middle, high = known[name].astype(float).quantile([0.05, 0.5, 0.95])
     return f"median {number(middle)}, 90% within {number(low)} to {number(high)}"
 
 

@@ -96,6 +96,15 @@ def _probes(
 
 def _ball(table: Mapping[str, Any], name: str, cohort: Cohort) -> Ball:
     ball = Ball(**{"bounds": cohort.bounds, **table})
+    needed = {ball.support, "noise" if ball.unit == "noise" else None} - {None}
+    if needed and len(cohort):
+        held = cohort.cases[0].context
+        missing = sorted(str(entry) for entry in needed if entry not in held)
+        if missing:
+            raise InputError(
+                f"{name}: ball: needs {' and '.join(missing)} in the cases' context, which has "
+                f"{', '.join(held) or 'nothing'}"
+            )
     low, high = ball.bounds
     if (ball.norm, ball.unit) == ("linf", "intensity") and ball.eps > high - low:
         raise InputError(

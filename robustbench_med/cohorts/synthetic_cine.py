@@ -48,6 +48,7 @@ class _Words:
 
     def measured(self, grid: Grid, slices: int | None, frames: int) -> ReconstructionView:
         """How k-space is measured."""
+        _check_lines(grid.height, self.acceleration, self.centre_lines)
         return ReconstructionView(
             grid, slices, frames, self.coils, self.acceleration, self.centre_lines
         )
@@ -151,6 +152,16 @@ def _check_used(task: CineTask, **settings: float | None) -> None:
         for name, users in USED_BY.items()
         if task not in users and settings[name] != defaults[name].default
     ])  # fmt: skip
+
+
+def _check_lines(lines: int, acceleration: float, centre_lines: int) -> None:
+    """Refuse an acceleration that leaves no room for the centre, with one that does."""
+    most = lines / max(centre_lines, 1)
+    if centre_lines <= lines and not 1 <= acceleration <= most:
+        raise InputError(
+            f"synthetic_cine: acceleration: expected 1 to {most:.4g} of {lines} lines with "
+            f"centre_lines = {centre_lines}, got {acceleration:g}"
+        )
 
 
 def _check_counts(**counts: int | None) -> None:

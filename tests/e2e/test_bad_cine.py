@@ -3,6 +3,7 @@
 import pytest
 
 import robustbench_med as rb
+from robustbench_med.cli import main
 
 PLAN = """
 name = "cine"
@@ -56,7 +57,7 @@ BAD = {
     ),
     "an acceleration that leaves no line": (
         'task = "reconstruction"\nacceleration = 200',
-        "mask: acceleration 200 leaves none of 96 lines; take at most 96",
+        "synthetic_cine: acceleration: expected 1 to 12 of 96 lines with centre_lines = 8, got 200",
     ),
     "an acceleration that is a text": (
         'task = "reconstruction"\nacceleration = "4"',
@@ -68,8 +69,7 @@ BAD = {
     ),
     "more centre lines than the acceleration allows": (
         'task = "reconstruction"\nacceleration = 20',
-        ("mask: acceleration 20 allows 4 of 96 lines, fewer than the 8 centre lines; "
-         "lower one of the two"),
+        "synthetic_cine: acceleration: expected 1 to 12 of 96 lines with centre_lines = 8, got 20",
     ),
     "an image smaller than the heart": (
         "size = 64",
@@ -127,3 +127,38 @@ def test_several_mistakes_are_told_at_once():
     ]
     with pytest.raises(rb.errors.InputError, match="memory_mb: expected a number, at least 0"):
         rb.build("cohorts", "synthetic_cine", memory_mb=-1)
+
+
+KSPACE = """
+name = "kspace"
+
+[cohort]
+use = "synthetic_cine"
+task = "reconstruction"
+patients = 2
+size = 72
+slices = 1
+
+[model]
+use = "zero_filled"
+
+[[metrics]]
+use = "nmse"
+
+[[attack]]
+use = "pgd"
+steps = 2
+ball = { norm = "l2", eps = 0.02, unit = "fraction", support = "acquired" }
+"""
+
+
+def test_a_support_that_the_cases_lack_is_told_before_anything_is_computed(tmp_path, capsys):
+    plan = tmp_path / "plan.toml"
+    plan.write_text(KSPACE, encoding="utf-8")
+    assert main(["check", str(plan)]) == 2
+    line = capsys.readouterr().err.strip()
+    assert line == (
+        "rbmed: pgd: ball: needs acquired in the cases' context, which has mask, noise, spacing"
+    )
+    plan.write_text(KSPACE.replace('"acquired"', '"mask"'), encoding="utf-8")
+    assert main(["check", str(plan)]) == 0
