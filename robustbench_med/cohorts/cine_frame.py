@@ -22,7 +22,6 @@ Papillary = Literal["cavity", "mass"]
 CLASSES = ("background", "lv", "myo", "rv")
 MEASURES = ("lvedv", "lvesv", "lvsv", "lvef", "lvm", "rvedv", "rvesv", "rvsv", "rvef")
 SUFFIX = {"mL": "ml", "%": "percent", "g": "g"}
-BRIGHTEST = 0.995  # quantile of the intensities that becomes 1
 
 
 class Made(NamedTuple):
@@ -146,12 +145,6 @@ def magnitude(kspace: Tensor, protocol: Vendor) -> Tensor:
     height, width = kspace.shape[-2:]
     filtered = kspace * _window(protocol.acquired, protocol.window, height)[:, None]
     return ifft2c(filtered * _window(protocol.acquired, protocol.window, width)).abs()
-
-
-def to_unit(image: Tensor) -> Tensor:
-    """Scale so that the brightest half percent is cut off at 1; `(*s)` to [0, 1]."""
-    brightest = image.flatten().kthvalue(max(1, int(BRIGHTEST * image.numel()))).values
-    return (image / brightest.clamp(min=1e-12)).clamp(0, 1)
 
 
 def magnitude_slice(patient: Patient, frame: Frame, grid: Grid) -> Tensor:

@@ -18,10 +18,10 @@ from robustbench_med.cohorts.cine_frame import (
     magnitude_slice,
     moments,
     spacing_of,
-    to_unit,
     true_labels,
 )
 from robustbench_med.physics.acdc import CLASSES as DIAGNOSES
+from robustbench_med.physics.display import to_unit
 from robustbench_med.physics.patient import Patient
 from robustbench_med.physics.rendering import Grid
 
@@ -49,7 +49,7 @@ class ClassificationView:
         """See `View`."""
         image, _ = _stack(patient, chosen_slices(patient, self.slices), self.grid)
         target = torch.tensor(DIAGNOSES.index(patient.diagnosis))
-        flat = to_unit(image).flatten(end_dim=1)
+        flat = to_unit(image[None])[0].flatten(end_dim=1)
         return Made(flat, target, {"spacing": spacing_of(patient, self.grid)})
 
 
@@ -77,7 +77,7 @@ class PatientView:
         image, target = _stack(patient, chosen_slices(patient, None), self.grid, self.papillary)
         context = {"spacing": spacing_of(patient, self.grid), **body(patient)}
         # Each slice is scaled alone, as it is for a network of slices.
-        scaled = torch.stack([torch.stack([to_unit(s) for s in phase]) for phase in image])
+        scaled = torch.stack([to_unit(phase) for phase in image])
         return Made(scaled[None], target, context)
 
 

@@ -13,9 +13,9 @@ from robustbench_med.cohorts.cine_frame import (
     frames_of,
     magnitude_slice,
     spacing_of,
-    to_unit,
     true_labels,
 )
+from robustbench_med.physics.display import to_unit
 from robustbench_med.physics.patient import Patient
 from robustbench_med.physics.rendering import Grid
 
@@ -46,6 +46,6 @@ class SegmentationView:
     def make(self, patient: Patient, number: int) -> Made:
         """See `View`."""
         frame = frames_of(patient, self.frames, self.slices)[number]
-        image = to_unit(magnitude_slice(patient, frame, self.grid))[None]
+        image = to_unit(magnitude_slice(patient, frame, self.grid)[None])
         target = true_labels(patient, frame, self.grid, self.papillary)
         return Made(image, target, {"spacing": spacing_of(patient, self.grid)})

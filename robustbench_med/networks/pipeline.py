@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_med.errors import InputError
-
-BRIGHTEST = 0.995  # quantile of a slice's magnitudes that becomes 1, as in training
+from robustbench_med.physics.display import to_unit
 
 
 def pipeline(*, reconstruction: nn.Module, segmentation: nn.Module) -> "Pipeline":
@@ -57,13 +56,6 @@ class Pipeline(nn.Module):
         flat = {name: _slices(known[name]) for name in ("mask", "maps") if name in known}
         complex_image = self.reconstruction(_slices(image), flat)
         return to_unit(torch.linalg.vector_norm(complex_image, dim=1, keepdim=True))
-
-
-def to_unit(magnitude: Tensor) -> Tensor:
-    """Divide each image `(b, 1, h, w)` by its brightest pixels and cut off at 1."""
-    values = magnitude.flatten(start_dim=1)
-    brightest = values.kthvalue(max(1, int(BRIGHTEST * values.shape[1])), dim=1).values
-    return (magnitude / brightest.clamp(min=1e-12)[:, None, None, None]).clamp(max=1)
 
 
 def _slices(values: Tensor) -> Tensor:

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+from robustbench_med.clinical.measures import MYOCARDIAL_DENSITY
 from robustbench_med.errors import InputError
 
 Table = NDArray[np.floating]
 ANGLES = 240
 THETA: Table = np.arange(ANGLES) * (2 * np.pi / ANGLES)
-DENSITY_G_PER_ML = 1.05
 LENGTH_PER_CUBE_ROOT = 17.27  # mm per mL^(1/3): 95 mm at 166 mL, 86 mm at 124 mL
 RV_LENGTH = 0.88  # of the left ventricle's
 RV_HALF_WIDTH_DEG = 88.0
@@ -120,7 +120,7 @@ class Heart:
     @property
     def lvm(self) -> float:
         """Mass of the left wall, g."""
-        return DENSITY_G_PER_ML * self.myocardium_ml
+        return MYOCARDIAL_DENSITY * self.myocardium_ml
 
     @property
     def papillary_ml(self) -> float:
@@ -186,7 +186,7 @@ def wall_for_mass(heart: Heart, mass_g: float) -> float:
     def excess(wall_mm: float) -> float:
         wall = np.maximum(wall_mm + heart.uneven, THINNEST_MM)
         outer = (heart.length_mm + wall_mm) * integral((heart.radius_mm + wall) ** 2) / 3e3
-        return DENSITY_G_PER_ML * (outer - heart.lvedv) - mass_g
+        return MYOCARDIAL_DENSITY * (outer - heart.lvedv) - mass_g
 
     if excess(THINNEST_MM) > 0 or excess(40.0) < 0:
         raise InputError(f"heart: no wall of 3 to 40 mm gives {mass_g:g} g with {heart}")

@@ -3,9 +3,10 @@
 import numpy as np
 
 from robustbench_med.clinical import Measures, ejection_fraction
+from robustbench_med.clinical.measures import MYOCARDIAL_DENSITY
+from robustbench_med.clinical.walls import SECTORS, THICK_MM
 from robustbench_med.physics.heart import (
     ANGLES,
-    DENSITY_G_PER_ML,
     Heart,
     Shape,
     Table,
@@ -13,9 +14,7 @@ from robustbench_med.physics.heart import (
     shape_at,
 )
 
-SECTORS = 6
 SLICE_MM = 10.0
-THICK_MM = 15.0
 
 
 def measure_heart(heart: Heart, *, papillary_in_cavity: bool = True) -> Measures:
@@ -37,7 +36,7 @@ def measure_heart(heart: Heart, *, papillary_in_cavity: bool = True) -> Measures
         lvesv=lvesv,
         lvsv=lvedv - lvesv,
         lvef=ejection_fraction(lvedv, lvesv),
-        lvm=heart.lvm + moved * DENSITY_G_PER_ML,
+        lvm=heart.lvm + moved * MYOCARDIAL_DENSITY,
         rvedv=heart.rvedv,
         rvesv=heart.rvesv,
         rvsv=heart.rvedv - heart.rvesv,

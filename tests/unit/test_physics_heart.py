@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from robustbench_med.clinical.measures import MYOCARDIAL_DENSITY
 from robustbench_med.errors import InputError
 from robustbench_med.physics.heart import (
-    DENSITY_G_PER_ML,
     PAPILLARY_SPAN,
     THETA,
     Heart,
@@ -72,7 +72,7 @@ def test_the_boundaries_hold_the_volumes_that_were_asked_for(heart):
 def test_the_wall_keeps_its_mass_over_the_cycle_and_volumes_fall(heart):
     over_the_cycle = [volumes(heart, contracted) for contracted in MOMENTS]
     assert [wall for _, wall, _ in over_the_cycle] == pytest.approx([heart.myocardium_ml] * 4, 1e-3)
-    assert heart.lvm == DENSITY_G_PER_ML * heart.myocardium_ml
+    assert heart.lvm == MYOCARDIAL_DENSITY * heart.myocardium_ml
     for one, next_one in pairwise(over_the_cycle):
         assert next_one[0] < one[0]
         assert next_one[2] < one[2]

@@ -5,9 +5,9 @@ import torch
 
 import robustbench_med as rb
 from robustbench_med.cases import stack
-from robustbench_med.cohorts.cine_frame import to_unit
 from robustbench_med.models import load_model, save_model
 from robustbench_med.networks import pipeline
+from robustbench_med.physics.display import to_unit
 from robustbench_med.streams import CaseRng
 from robustbench_med.training.settings import TrainSettings
 
@@ -37,16 +37,16 @@ def test_it_answers_as_its_parts_do_one_after_the_other_on_each_slice():
             image = torch.fft.fftshift(
                 torch.fft.ifft2(torch.fft.ifftshift(kspace), norm="ortho")
             ).abs()
-            alone = segment(to_unit(image)[None, None])[0]
+            alone = segment(to_unit(image[None])[None])[0]
             torch.testing.assert_close(logits[0, :, phase, z], alone, atol=1e-4, rtol=1e-4)
     assert logits.shape == (1, 4, *case.target.shape)
 
 
-def test_slices_are_scaled_as_they_are_for_training():
-    images = torch.rand(3, 1, 20, 24)
-    together = pipeline.to_unit(images)
-    for alone, scaled in zip(images, together, strict=True):
-        torch.testing.assert_close(scaled[0], to_unit(alone[0]))
+def test_each_image_is_scaled_by_its_own_brightest_pixels():
+    images = torch.rand(3, 20, 24) * torch.tensor([1.0, 5.0, 0.1])[:, None, None]
+    for image, scaled in zip(images, to_unit(images), strict=True):
+        brightest = image.flatten().sort().values[int(0.995 * image.numel()) - 1]
+        torch.testing.assert_close(scaled, (image / brightest).clamp(max=1))
 
 
 def test_an_attack_on_kspace_reaches_the_labels_and_keeps_to_what_was_acquired():
