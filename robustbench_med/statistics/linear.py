@@ -14,8 +14,9 @@ class Linear:
 
     Attributes:
         value: The estimate; NaN where it is undefined.
-        influence: `(patients,)`, sums to 0: the estimate is off by about the sum of what the
-            sampled patients pull; 0 for a patient without anything to add.
+        influence: `(p,)`, sums to 0: the estimate is off by about the sum of what the sampled
+            patients pull; 0 for a patient who has nothing to add.
+        patients: Of the `p`, how many have something to add.
 
     Source: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 2.7
         (empirical influence values), with whole patients as units.
@@ -23,30 +24,36 @@ class Linear:
 
     value: float
     influence: Floats
+    patients: int
 
     @property
     def variance(self) -> float:
-        """Variance between patients; NaN for fewer than two of them."""
-        held = int(np.count_nonzero(self.influence))
-        patients = max(held, 1)
-        if held < 2:
+        """Of the estimate, between patients; NaN for fewer than two of them."""
+        if self.patients < 2:
             return math.nan
-        return float(patients / (patients - 1) * np.square(self.influence).sum())
+        squares = float(np.square(self.influence).sum())
+        return self.patients / (self.patients - 1) * squares
 
 
 def ratio(numerator: Floats, denominator: Floats) -> Linear:
     """Estimate a ratio of sums over patients.
 
     Args:
-        numerator: `(patients,)`, what each adds above.
-        denominator: `(patients,)`, what each adds below; 0 where a patient has nothing.
+        numerator: `(p,)`, what each adds above.
+        denominator: `(p,)`, what each adds below; 0 where a patient has nothing to add.
 
     Source: Cochran, Sampling Techniques, 3rd ed. 1977, section 6.3 (linearised ratio).
     """
+    patients = int(np.count_nonzero(denominator))
+    if not patients:
+        return undefined(len(numerator))
     total = denominator.sum()
-    if not total > 0:
-        return Linear(math.nan, np.zeros_like(numerator))
     value = float(numerator.sum() / total)
     if not math.isfinite(value):
-        return Linear(value, np.zeros_like(numerator))
-    return Linear(value, (numerator - value * denominator) / total)
+        return Linear(value, np.zeros(len(numerator)), patients)
+    return Linear(value, (numerator - value * denominator) / total, patients)
+
+
+def undefined(patients: int) -> Linear:
+    """What is said of a statistic that these data do not have."""
+    return Linear(math.nan, np.zeros(patients), 0)
