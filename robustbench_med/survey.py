@@ -1,6 +1,8 @@
-"""What is known of a cohort before anything is computed: its table of cases and its digest."""
+"""What is known of a cohort before anything is computed: its cases, and whether they suffice."""
 
 from collections.abc import Sequence
+from math import isnan
+from statistics import median
 
 import pyarrow as pa
 
@@ -8,6 +10,9 @@ from robustbench_med.cases import CaseSummary, Cohort
 from robustbench_med.errors import InputError, raise_together
 
 SHOWN = 20
+FEWEST_PATIENTS = 20
+FEWEST_IN_GROUP = 10
+MANY_GROUPS = 12
 RESERVED = ("case_id", "patient_id")
 
 
@@ -68,3 +73,69 @@ def _column(values: Sequence[object]) -> pa.Array:
     if any(isinstance(value, float) for value in values):
         return pa.array([None if v is None or v != v else float(v) for v in values])  # type: ignore[arg-type]  # noqa: PLR0124
     return pa.array(values)
+
+
+def few_patients(summaries: Sequence[CaseSummary]) -> str | None:
+    """Say so where there are fewer than 20 patients; None where there are enough."""
+    patients = len({summary.patient_id for summary in summaries})
+    if patients >= FEWEST_PATIENTS:
+        return None
+    return (
+        f"cohort: expected at least {FEWEST_PATIENTS} patients, got {patients}: intervals are wide "
+        f"or missing, and a group of fewer than {FEWEST_IN_GROUP} patients is not shown; add "
+        "patients, and make no claim of a group"
+    )
+
+
+def suspicious_subgroups(
+    summaries: Sequence[CaseSummary], subgroups: Sequence[Sequence[str]]
+) -> list[str]:
+    """Say which subgroups fall into many groups that are mostly too small to be shown.
+
+    That is more than 12 groups, more than half of which have fewer than 10 patients: a number
+    without bands, or a text that hardly repeats. A crossing is left out if one of its attributes
+    is told of alone.
+
+    Args:
+        summaries: Of all cases.
+        subgroups: Attributes, each alone or crossed, as a plan's `subgroups`.
+    """
+    told: dict[tuple[str, ...], str] = {}
+    for columns in sorted(map(tuple, subgroups), key=len):
+        sizes = _patients_by_group(summaries, columns)
+        small = sum(size < FEWEST_IN_GROUP for size in sizes)
+        if any((column,) in told for column in columns):
+            continue
+        if len(sizes) > MANY_GROUPS and 2 * small > len(sizes):
+            advice = _advice(summaries, columns)
+            told[columns] = (
+                f"subgroups: {' x '.join(columns)!r} has {len(sizes)} groups, the median one of "
+                f"{median(sizes):g} patients, and {small} of them have fewer than "
+                f"{FEWEST_IN_GROUP}; {advice}"
+            )
+    return list(told.values())
+
+
+def _patients_by_group(summaries: Sequence[CaseSummary], columns: Sequence[str]) -> list[int]:
+    """How many patients every group has; a case that lacks an attribute is in none."""
+    patients: dict[tuple[object, ...], set[str]] = {}
+    for summary in summaries:
+        values = tuple(_recorded(summary, column) for column in columns)
+        if None not in values:
+            patients.setdefault(values, set()).add(summary.patient_id)
+    return [len(each) for each in patients.values()]
+
+
+def _recorded(summary: CaseSummary, column: str) -> object:
+    value = summary.attributes.get(column)
+    return None if isinstance(value, float) and isnan(value) else value
+
+
+def _advice(summaries: Sequence[CaseSummary], columns: Sequence[str]) -> str:
+    """What to do about it: bands for numbers, fewer values for texts."""
+    for column in columns:
+        values = {_recorded(summary, column) for summary in summaries} - {None}
+        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+        if numbers and len(values) > MANY_GROUPS:
+            return f"declare bands of {column!r} and name those"
+    return "merge values, or leave it out"

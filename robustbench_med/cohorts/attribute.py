@@ -8,12 +8,14 @@ from functools import partial
 from itertools import pairwise
 
 from robustbench_med.cases import Attribute
+from robustbench_med.cohorts.age import years
 from robustbench_med.cohorts.problems import attempt, refuse
 from robustbench_med.cohorts.table import Row, Table
 from robustbench_med.components import suggest
-from robustbench_med.errors import InputError
+from robustbench_med.errors import InputError, raise_together
 
 RESERVED = ("case_id", "patient_id", "split", "z")
+OF_PATIENT = ("sex", "ancestry", "ethnicity", "race")
 
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d+)?([eE][-+]?\d{1,2})?", re.ASCII)
 
@@ -33,19 +35,27 @@ class Band:
     def of(self, cell: str) -> str | None:
         """Return the interval's text, such as `40-60`; None for an empty cell.
 
+        An age as DICOM writes it, such as `058Y` or `006M`, counts in years.
+
         Raises:
-            InputError: If the cell holds no number, or one outside the edges.
+            InputError: If the cell holds no number and no age, or one outside the edges.
         """
         if not cell:
             return None
         value = number(cell)
         if value is None:
-            raise InputError(f"{self.column}: expected a number, got {cell!r}")
+            value = years(cell)
+        if value is None:
+            raise InputError(
+                f"{self.column}: expected a number, or an age such as 058Y, got {cell!r}"
+            )
         for low, high in pairwise(self.edges):
             if low <= value < high or value == high == self.edges[-1]:
                 return f"{low:g}-{high:g}"
         span = f"{self.edges[0]:g} to {self.edges[-1]:g}"
-        raise InputError(f"{self.column}: {cell} is outside the bands, {span}")
+        raise InputError(
+            f"{self.column}: expected {span}, got {cell!r}; mend or empty the cell, or add an edge"
+        )
 
 
 @dataclass(frozen=True)
@@ -55,19 +65,28 @@ class Wanted:
     Attributes:
         columns: Kept as they are.
         bands: Made from a number, by the attribute's name.
+        of_patient: Those that describe the person, so that a patient's cases share them.
     """
 
     columns: tuple[str, ...]
     bands: Mapping[str, Band]
+    of_patient: tuple[str, ...] = ()
 
 
 def read_wanted(
-    attributes: Sequence[str], bands: Mapping[str, Mapping[str, object]] | None
+    attributes: Sequence[str],
+    bands: Mapping[str, Mapping[str, object]] | None,
+    of_patient: Sequence[str] | None = None,
 ) -> Wanted:
     """Read the names of columns, and bands such as `age_band = { column = ..., edges = ... }`.
 
+    Args:
+        attributes: Columns.
+        bands: By the attribute's name.
+        of_patient: Some of these attributes; None for those of `OF_PATIENT` that are among them.
+
     Raises:
-        InputError: If a name is taken or stated twice, or a band is not well formed.
+        InputError: If a name is taken, stated twice or unknown, or a band is not well formed.
     """
     bands = bands or {}
     listed = isinstance(attributes, list | tuple)
@@ -86,8 +105,9 @@ def read_wanted(
         band = attempt(problems, partial(_band, name, settings))
         if band is not None:
             made[name] = band
+    personal = attempt(problems, partial(_of_patient, of_patient, names))
     refuse(problems)
-    return Wanted(tuple(attributes), made)
+    return Wanted(tuple(attributes), made, personal or ())
 
 
 def number(text: str) -> int | float | None:
@@ -115,6 +135,20 @@ def attributes_of(
         column: number(cell) if cell is not None and column in numeric else cell
         for column, cell in cells.items()
     }
+
+
+def _of_patient(of_patient: Sequence[str] | None, names: Sequence[str]) -> tuple[str, ...]:
+    if of_patient is None:
+        return tuple(name for name in names if name in OF_PATIENT)
+    listed = isinstance(of_patient, list | tuple)
+    if not listed or not all(isinstance(name, str) for name in of_patient):
+        raise InputError(f"of_patient: expected names of attributes, got {of_patient!r}")
+    raise_together([
+        f"of_patient: no attribute {name!r}; {suggest(name, names)}"
+        for name in of_patient
+        if name not in names
+    ])  # fmt: skip
+    return tuple(of_patient)
 
 
 def _band(name: str, settings: Mapping[str, object]) -> Band:

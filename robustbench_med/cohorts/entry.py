@@ -16,6 +16,9 @@ from robustbench_med.errors import InputError
 
 COLUMNS = ("case", "patient", "image", "target")
 
+# What the keys `attributes`, `bands` and `of_patient` hold.
+Known = tuple[Sequence[str], Mapping[str, Mapping[str, object]] | None, Sequence[str] | None]
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -119,9 +122,9 @@ def read_layout(
     root: Path,
     columns: Mapping[str, str | Sequence[str]],
     question: tuple[TaskKind, Labels | None],
-    known: tuple[Sequence[str], Mapping[str, Mapping[str, object]] | None],
+    known: Known,
 ) -> Layout:
-    """Read the keys `columns`, `task` and `labels`, `attributes` and `bands` of a plan.
+    """Read the keys `columns`, `task` and `labels`, and those of the attributes, of a plan.
 
     Raises:
         InputError: With a line for everything that is wrong with them.

@@ -9,13 +9,14 @@ from pathlib import Path
 from robustbench_med.cases import Cohort, TaskKind
 from robustbench_med.cohorts.attribute import numeric_columns
 from robustbench_med.cohorts.entry import Layout, read_layout
+from robustbench_med.cohorts.found import Found, contradictions
 from robustbench_med.cohorts.grid import Fit
 from robustbench_med.cohorts.labels import Labels
 from robustbench_med.cohorts.lazy import FolderCases, Place, places_of
 from robustbench_med.cohorts.pixels import Colour
 from robustbench_med.cohorts.problems import attempt, refuse
 from robustbench_med.cohorts.reader import Reader, VolumeRule, read_reader
-from robustbench_med.cohorts.selection import Found, Selection, read_selection
+from robustbench_med.cohorts.selection import Selection, read_selection
 from robustbench_med.cohorts.table import Row, Table, Where, kept, read_table
 from robustbench_med.errors import InputError
 
@@ -31,6 +32,7 @@ def load_folder(  # noqa: PLR0913 (each is a key of the plan's cohort table)
     labels: Labels | None = None,
     attributes: Sequence[str] = (),
     bands: Mapping[str, Mapping[str, object]] | None = None,
+    of_patient: Sequence[str] | None = None,
     size: Sequence[int] | None = None,
     fit: Fit = "resize",
     colour: Colour = "grey",
@@ -53,14 +55,17 @@ def load_folder(  # noqa: PLR0913 (each is a key of the plan's cohort table)
         table: The CSV, in the folder or anywhere by its absolute path.
         labels: Class names, in order, with their stored values; or `acdc`, `mnms`, `ukbb`.
         attributes: Columns that are kept with the cases.
-        bands: Attributes made from a number, each with `column` and `edges`.
+        bands: Attributes made from a number or an age, each with `column` and `edges`.
+        of_patient: Attributes in which a patient's cases may not differ; None for those of
+            `sex`, `ancestry`, `ethnicity` and `race` that are there.
         size: Rows and columns given to the model; None for those stored.
         fit: `resize` or `crop`.
         colour: `grey` or `rgb`, of PNG and JPEG images.
         volume: `whole`, or `slices` for one case per z.
         axes: Order of the stored axes of NIfTI (`xyz`) and `.npy` (`zyx`) files.
         intensity: What becomes [0, 1]: `dtype`, `case`, or `[low, high]`.
-        splits: `{ column = ... }`, or shares of the patients with an optional `seed`.
+        splits: `{ column = ... }`, shares of the patients with an optional `seed`, or
+            `{ leave_out = { vendor = "B" } }` and `{ train_on = { sex = "F" } }`.
         split: The one to load; None for all cases.
         where: Per column the values a row must have; `"*"` for any that is not empty.
         name: Of the cohort; None for the folder's.
@@ -71,13 +76,14 @@ def load_folder(  # noqa: PLR0913 (each is a key of the plan's cohort table)
     problems: list[str] = []
     root = Path(str(folder))
     listing = attempt(problems, lambda: read_table(root / str(table)))
-    known, grid, words = (attributes, bands), (size, fit), (colour, volume)
+    known, grid, words = (attributes, bands, of_patient), (size, fit), (colour, volume)
     layout = attempt(problems, lambda: read_layout(root, columns, (task, labels), known))
     schema = layout.mask_schema if layout is not None else None
     reader = attempt(problems, lambda: read_reader(schema, intensity, grid, axes, words))
     selection = attempt(problems, lambda: read_selection(where, splits, split))
     if listing is not None and layout is not None and selection is not None:
         problems += listing.unknown([*layout.asked(), *selection.asked()])
+        problems += selection.unknown(listing, layout.wanted.bands)
     if listing is None or layout is None or reader is None or selection is None or problems:
         raise InputError("\n".join(problems))
     cases = FolderCases(layout.task, reader, _places(listing, layout, reader, selection))
@@ -90,6 +96,7 @@ def _places(
     problems: list[str] = []
     found = _found(listing, layout, kept(listing, selection.where), problems)
     chosen = selection.of(listing, found, problems)
+    problems += contradictions(listing, found, layout.wanted.of_patient)
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         looked = list(pool.map(partial(_look, listing, reader), chosen))
     for _, lines in looked:

@@ -1,11 +1,13 @@
 """Which split a patient belongs to."""
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from robustbench_med.cohorts.table import Row
+from robustbench_med.cohorts.found import Found
+from robustbench_med.cohorts.fraction import fraction
+from robustbench_med.cohorts.held_out import KEYS, SIDES, HeldOut, read_held_out, read_seed
+from robustbench_med.cohorts.table import Row, Table
 from robustbench_med.components import suggest
 from robustbench_med.errors import InputError
 
@@ -24,8 +26,7 @@ class Drawn:
 
     def of(self, row: Row, patient_id: str) -> str:  # noqa: ARG002 (as `Recorded.of`)
         """Return the patient's split."""
-        key = hashlib.sha256(f"{self.seed}\x1f{patient_id}".encode()).digest()
-        place = int.from_bytes(key[:8], "big") / 2**64
+        place = fraction(self.seed, patient_id)
         edge = 0.0
         for name, share in self.shares.items():
             edge += share
@@ -36,6 +37,22 @@ class Drawn:
     def names(self, rows: Sequence[Row]) -> list[str]:  # noqa: ARG002 (as `Recorded.names`)
         """Return the names of the splits."""
         return list(self.shares)
+
+    def splits(self, found: Sequence[Found]) -> list[str]:
+        """Return each case's split."""
+        return [self.of(each.row, each.entry.patient_id) for each in found]
+
+    def problems(self, table: Table, found: Sequence[Found]) -> list[str]:  # noqa: ARG002
+        """Complain of nothing: a draw cannot tear a patient."""
+        return []
+
+    def absent(self, found: Sequence[Found]) -> list[str]:  # noqa: ARG002
+        """Complain of nothing: no values are asked for."""
+        return []
+
+    def hint(self, found: Sequence[Found]) -> str:  # noqa: ARG002
+        """Say nothing: every patient is in a split."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -56,16 +73,41 @@ class Recorded:
         """Return the names of the splits, sorted."""
         return sorted({row.cells[self.column] for row in rows} - {""})
 
+    def splits(self, found: Sequence[Found]) -> list[str]:
+        """Return each case's split, empty where none is recorded."""
+        return [self.of(each.row, each.entry.patient_id) for each in found]
 
-Partition = Drawn | Recorded
+    def problems(self, table: Table, found: Sequence[Found]) -> list[str]:
+        """Complain of every empty cell, and of every patient in more than one split."""
+        splits = self.splits(found)
+        empty = [
+            f"{table.place(each.row)}: the split is empty"
+            for each, split in zip(found, splits, strict=True)
+            if not split
+        ]
+        pairs = [(f.entry.patient_id, split) for f, split in zip(found, splits, strict=True)]
+        return empty + _torn_patients([(patient, split) for patient, split in pairs if split])
+
+    def absent(self, found: Sequence[Found]) -> list[str]:  # noqa: ARG002
+        """Complain of nothing: no values are asked for."""
+        return []
+
+    def hint(self, found: Sequence[Found]) -> str:  # noqa: ARG002
+        """Say nothing: an empty cell is a problem of its own."""
+        return ""
+
+
+Partition = Drawn | Recorded | HeldOut
 
 
 def read_partition(splits: Mapping[str, object] | None, split: str | None) -> Partition | None:
-    """Read `{ column = "split" }` or `{ train = 0.6, val = 0.1, test = 0.3, seed = 0 }`.
+    """Read `{ column = "split" }`, `{ train = 0.6, val = 0.1, test = 0.3, seed = 0 }` or sides.
+
+    Sides are `{ leave_out = { vendor = "B" } }` and `{ train_on = { sex = "F" } }`.
 
     Raises:
-        InputError: If it is neither, a share is not in (0, 1], the shares do not sum to 1, or
-            `split` is asked for without any splits.
+        InputError: If it is none of these, a share is not in (0, 1], the shares do not sum to
+            1, or `split` is asked for without any splits.
     """
     if not splits:
         if split is not None:
@@ -78,18 +120,22 @@ def read_partition(splits: Mapping[str, object] | None, split: str | None) -> Pa
         if len(splits) > 1 or not isinstance(column, str):
             raise InputError(f"splits: expected a column and nothing else, got {dict(splits)}")
         return Recorded(column)
+    if any(key in splits for key in SIDES):
+        return read_held_out(splits)
     return _drawn(splits)
 
 
-def split_problems(names: Sequence[str], filled: set[str], split: str | None) -> list[str]:
-    """Complain of an unknown split, or of one that is asked for and has no cases."""
+def split_problems(
+    names: Sequence[str], filled: set[str], split: str | None, hint: str
+) -> list[str]:
+    """Complain, with the partition's hint, of a split that is unknown or has no cases."""
     if split is not None and split not in names:
         return [f"split: no {split!r}; {suggest(str(split), names)}"]
     asked = names if split is None else [split]
-    return [f"split: {name!r} has no cases" for name in asked if name not in filled]
+    return [f"split: {name!r} has no cases{hint}" for name in asked if name not in filled]
 
 
-def torn_patients(pairs: Sequence[tuple[str, str]]) -> list[str]:
+def _torn_patients(pairs: Sequence[tuple[str, str]]) -> list[str]:
     """Complain of every patient who stands in more than one split, of (patient, split) pairs."""
     found: dict[str, set[str]] = {}
     for patient_id, split in pairs:
@@ -102,13 +148,13 @@ def torn_patients(pairs: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _drawn(splits: Mapping[str, object]) -> Drawn:
-    seed = splits.get("seed", 0)
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise InputError(f"splits: seed must be an integer, got {seed!r}")
+    seed = read_seed(splits.get("seed", 0))
     shares: dict[str, float] = {}
     for name, share in splits.items():
         if name == "seed":
             continue
+        if isinstance(share, Mapping):
+            raise InputError(f"splits: no {name!r}; {suggest(name, ['column', *KEYS])}")
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
             raise InputError(f"splits: {name}: expected a share in (0, 1], got {share!r}")
         shares[name] = float(share)

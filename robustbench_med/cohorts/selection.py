@@ -1,33 +1,22 @@
 """Which rows of the table are loaded: a filter, then one split of the patients."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from robustbench_med.cohorts.entry import Entry
+from robustbench_med.cohorts.found import Found
+from robustbench_med.cohorts.held_out import HeldOut
 from robustbench_med.cohorts.partition import (
     Partition,
     Recorded,
     read_partition,
     split_problems,
-    torn_patients,
 )
 from robustbench_med.cohorts.problems import attempt
 from robustbench_med.cohorts.table import Row, Table
+from robustbench_med.components import suggest
 from robustbench_med.errors import raise_together
-
-
-@dataclass(frozen=True)
-class Found:
-    """An entry and the row it was read from.
-
-    Attributes:
-        row: For messages and its split.
-        entry: What the row says.
-    """
-
-    row: Row
-    entry: Entry
 
 
 @dataclass(frozen=True)
@@ -49,24 +38,31 @@ class Selection:
         splits = [self.partition.column] if isinstance(self.partition, Recorded) else []
         return [*(("where", c) for c in self.where), *(("splits", c) for c in splits)]
 
+    def unknown(self, table: Table, bands: Collection[str]) -> list[str]:
+        """Complain if the splits go by an attribute that is neither a band nor a column."""
+        known = [*bands, *table.header]
+        if not isinstance(self.partition, HeldOut) or self.partition.attribute in known:
+            return []
+        name = self.partition.attribute
+        where = f"splits: {self.partition.key}: {table.path}"
+        return [f"{where} has no column and no band {name!r}; {suggest(name, known)}"]
+
     def of(self, table: Table, found: Sequence[Found], problems: list[str]) -> list[Found]:
         """Return what is loaded, each with its split among its attributes."""
+        whole = not problems
         problems += _repeats(table, found)
         if self.partition is None:
             return list(found)
-        splits = [self.partition.of(each.row, each.entry.patient_id) for each in found]
-        problems += [
-            f"{table.place(each.row)}: the split is empty"
-            for each, split in zip(found, splits, strict=True)
-            if not split
-        ]
-        pairs = [(f.entry.patient_id, split) for f, split in zip(found, splits, strict=True)]
-        problems += torn_patients([(patient, split) for patient, split in pairs if split])
-        problems += split_problems(self.partition.names(table.rows), set(splits), self.split)
+        problems += self.partition.problems(table, found)
+        splits, names = self.partition.splits(found), self.partition.names(table.rows)
+        # Where rows could not be read, what seems to be missing may stand in them.
+        absent = self.partition.absent(found) if whole else []
+        filled = set(names if absent or not whole else splits)
+        problems += absent + split_problems(names, filled, self.split, self.partition.hint(found))
         return [
             replace(each, entry=_with_split(each.entry, split))
             for each, split in zip(found, splits, strict=True)
-            if self.split in (None, split)
+            if split and self.split in (None, split)
         ]
 
 

@@ -3,10 +3,13 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import Literal, get_args
 
 from robustbench_med.cases import Cohort
+from robustbench_med.cohorts.by_split import of_split
+from robustbench_med.cohorts.chosen import choose
 from robustbench_med.cohorts.cine_cases import CineCases
 from robustbench_med.cohorts.cine_chain import ChainView
 from robustbench_med.cohorts.cine_frame import Papillary, View
@@ -14,9 +17,11 @@ from robustbench_med.cohorts.cine_patient import ClassificationView, PatientView
 from robustbench_med.cohorts.cine_reconstruction import ReconstructionView
 from robustbench_med.cohorts.cine_segmentation import SegmentationView
 from robustbench_med.cohorts.cine_super_resolution import SuperResolutionView
+from robustbench_med.cohorts.quota import Quota, read_quota
 from robustbench_med.components import suggest
 from robustbench_med.errors import InputError, raise_together
 from robustbench_med.physics.acdc import CLASSES
+from robustbench_med.physics.patient import ANCESTRIES
 from robustbench_med.physics.population import Kind, Population, Split
 from robustbench_med.physics.rendering import Grid
 from robustbench_med.physics.scanner import FIELDS, VENDORS
@@ -24,6 +29,8 @@ from robustbench_med.physics.scanner import FIELDS, VENDORS
 CineTask = Literal[
     "segmentation", "classification", "reconstruction", "super_resolution", "patient", "chain"
 ]  # fmt: skip
+Asked = Mapping[str, float] | Sequence[str]
+SEXES = ("F", "M")
 LEAST = {"frames": 2, "centre_lines": 0, "seed": 0}  # and 1 of every other count
 USED_BY = {
     "slices": ("segmentation", "classification", "reconstruction", "super_resolution"),
@@ -63,9 +70,11 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
     seed: int = 0,
     size: int | Sequence[int] = 96,
     pixel_mm: float = 2.0,
-    vendors: Sequence[str] = tuple(VENDORS),
-    fields: Sequence[float] = FIELDS,
+    vendors: Sequence[str] | Mapping[str, Sequence[str]] = tuple(VENDORS),
+    fields: Sequence[float] | Mapping[str, Sequence[float]] = FIELDS,
     classes: Sequence[str] = CLASSES,
+    sexes: Asked | Mapping[str, Asked] | None = None,
+    ancestries: Asked | Mapping[str, Asked] | None = None,
     slices: int | None = None,
     frames: int = 2,
     coils: int = 1,
@@ -87,9 +96,11 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
         seed: Of all draws.
         size: Rows and columns, or both in one number.
         pixel_mm: Edge of a pixel.
-        vendors: Some of `A` to `D`.
-        fields: Some of 0.55, 1.5 and 3 tesla.
+        vendors: Some of `A` to `D`; or some by split.
+        fields: Some of 0.55, 1.5 and 3 tesla; or some by split.
         classes: Some of `NOR`, `MINF`, `DCM`, `HCM`, `RV`, of the population `acdc`.
+        sexes: Share of the patients by sex, `F` and `M`; or shares by split. None: as drawn.
+        ancestries: Likewise, of `group 1` to `group 3`.
         slices: Per patient and moment, from base to apex, in `super_resolution` around the
             middle; None for all, and for 3 in `classification`.
         frames: 2 for end-diastole and end-systole; more for moments over the cycle.
@@ -108,10 +119,14 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
     _check_used(task, slices=slices, frames=frames, coils=coils, acceleration=acceleration,
                 centre_lines=centre_lines)  # fmt: skip
     kind: Kind = population or ("acdc" if task in DIAGNOSED else "normal")
-    who = Population(kind, split, seed, vendors, fields, classes)
+    scanners = of_split("vendors", vendors, split), of_split("fields", fields, split)
+    who = Population(kind, split, seed, *scanners, classes)
+    quotas = _quotas(split, sexes, ancestries)
     words = _Words(slices, frames, coils, acceleration, centre_lines, papillary)
     view = _view(task, _grid(size, pixel_mm), words)
-    cases = CineCases(who, _count(patients, split), view, papillary, memory_mb)
+    make = partial(CineCases, who, view=view, papillary=papillary, memory_mb=memory_mb)
+    count = _count(patients, split)
+    cases = choose(make, who, view, count, quotas) if quotas else make(count)
     return Cohort(f"synthetic_cine {kind} {task}", view.task, view.bounds, cases)
 
 
@@ -189,6 +204,14 @@ def _count(patients: int | Mapping[str, int], split: str) -> int:
     if type(count) is not int or count < 1:
         raise InputError(f"synthetic_cine: patients: expected at least 1, got {count!r}")
     return count
+
+
+def _quotas(split: str, sexes: object, ancestries: object) -> list[Quota]:
+    by_sex, by_ancestry = of_split("sexes", sexes, split), of_split("ancestries", ancestries, split)
+    return [
+        *read_quota("sexes", "sex", SEXES, by_sex),
+        *read_quota("ancestries", "ancestry", ANCESTRIES, by_ancestry),
+    ]
 
 
 def _grid(size: int | Sequence[int], pixel_mm: float) -> Grid:

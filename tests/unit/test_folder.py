@@ -110,7 +110,7 @@ def test_drawn_splits_share_no_patient_and_together_are_the_cohort(tmp_path):
 
 def test_markup_in_ids_and_attributes_is_text_like_any_other(tmp_path):
     rows = changed(0, "id", "<script>")
-    rows[0][4] = "<b>&amp;</b>"
+    rows[0][4] = rows[1][4] = "<b>&amp;</b>"
     case = load(write(tmp_path, rows), attributes=["sex"]).cases[0]
     assert case.case_id == "<script>"
     assert case.attributes["sex"] == "<b>&amp;</b>"
@@ -205,7 +205,8 @@ def test_the_user_page_explains_every_key_and_its_examples_use_no_other():
         (ROWS, {"columns": {**COLUMNS, "mask": "x"}}, r"columns: no 'mask'"),
         (ROWS, {"columns": {"case": "id"}}, r"columns: 'patient' is missing"),
         (ROWS, {"bands": {"b": {"column": "sex", "edges": [0, 1]}}}, r"b: sex: expected a number"),
-        (ROWS, {"bands": {"b": {"column": "age", "edges": [0, 50]}}}, r"line 5: b: age: 80 is out"),
+        (ROWS, {"bands": {"b": {"column": "age", "edges": [0, 50]}}}, 
+         r"line 5: b: age: expected 0 to 50, got '80'; mend or empty the cell, or add an edge"),
         (ROWS, {"attributes": ["split"]}, r"the name 'split' is taken"),
         (ROWS, {"table": "cases.tsv"}, r"cases.tsv: no such file"),
         (ROWS, {"volume": "slices"}, r"needs a z axis"),
