@@ -1,15 +1,17 @@
-"""The patient bootstrap: whole patients are drawn, all columns with the same draws."""
+"""The patient bootstrap: whole patients are drawn, every column with the same draws."""
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Counts8 = NDArray[np.uint8]
 
 DRAWS = 2000
-BLOCK_CELLS = 2**22
+BLOCK_CELLS = 2**23
 
 
 def generator(seed: int, name: str = "") -> np.random.Generator:
@@ -20,59 +22,103 @@ def generator(seed: int, name: str = "") -> np.random.Generator:
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "little")])
 
 
-def weights(patients: int, rng: np.random.Generator, draws: int = DRAWS) -> Iterator[Floats]:
-    """How often each patient is drawn in each resample, some resamples at a time.
+def draw_patients(patients: int, rng: np.random.Generator, draws: int = DRAWS) -> Counts8:
+    """How often each patient is drawn in each resample of as many patients as there are.
 
-    Yields:
-        `(some resamples, patients)`, multinomial counts; each row sums to `patients`. At most
-        `BLOCK_CELLS` cells, so that memory stays bounded for many patients.
-    """
-    rows = max(1, BLOCK_CELLS // patients)
-    for first in range(0, draws, rows):
-        size = min(rows, draws - first)
-        picks = rng.integers(patients, size=(size, patients))
-        picks += np.arange(size)[:, None] * patients
-        counts = np.bincount(picks.ravel(), minlength=size * patients)
-        yield counts.reshape(size, patients).astype(np.float64)
-
-
-def resample(
-    numerator: Floats, denominator: Floats, rng: np.random.Generator, draws: int = DRAWS
-) -> Floats:
-    """Ratios of sums over resampled patients.
-
-    All columns see the same resamples, so differences and maxima between columns are coherent.
-
-    Args:
-        numerator: `(patients, columns)`; an infinite entry counts as 0 here, see `Estimate`.
-        denominator: `(patients, columns)`, at least 0.
-        rng: From `generator`.
-        draws: Resamples.
+    One table serves all groups, metrics and probes of a run, so that differences and greatest
+    values among them are coherent.
 
     Returns:
-        `(draws, columns)`; NaN where no drawn patient has anything in the denominator.
+        `(draws, patients)`, multinomial counts; each row sums to `patients`. One byte each: a
+        count of 256 in more than 255 patients does not happen (odds of about 1e-507).
 
     Source: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8
         (resampling of whole clusters); Field and Welsh, J. R. Stat. Soc. B 2007, 69:369-390.
     """
-    finite = np.where(np.isfinite(numerator), numerator, 0.0)
-    both = np.concatenate([finite, denominator], axis=1)
-    sums = np.concatenate([block @ both for block in weights(len(both), rng, draws)])
-    above, below = np.split(sums, 2, axis=1)
-    ratios = np.full_like(above, np.nan)
-    np.divide(above, below, out=ratios, where=below > 0)
-    return ratios
+    table = np.empty((draws, patients), dtype=np.uint8)
+    for rows in _blocks(draws, patients):
+        picks = rng.integers(patients, size=(rows.stop - rows.start, patients))
+        picks += np.arange(len(picks))[:, None] * patients
+        counts = np.bincount(picks.ravel(), minlength=picks.size)
+        table[rows] = counts.reshape(picks.shape)
+    return table
 
 
-def percentile(replicates: Floats, level: float = 0.95) -> tuple[float, float]:
-    """Limits of the percentile interval; undefined resamples are left out.
+@dataclass(frozen=True)
+class Replicates:
+    """What the resamples make of `q` estimates.
+
+    Attributes:
+        shift: `(draws, q)`, resampled estimate minus the estimate, to first order.
+        variance: `(draws, q)`, of each resampled estimate; 0 where its patients all agree.
+    """
+
+    shift: NDArray[np.float32]
+    variance: NDArray[np.float32]
+
+    def against(self, other: "Replicates") -> "Replicates":
+        """Replicates of the difference of two estimates from different patients."""
+        return Replicates(self.shift - other.shift, self.variance + other.variance)
+
+    def studentised(self) -> NDArray[np.float32]:
+        """Shift over its standard error, `(draws, q)`; infinite where that is 0."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = self.shift / np.sqrt(self.variance)
+        return np.where(np.isnan(found), np.float32(0), found)
+
+
+def replicate(table: Counts8, influence: Floats, held: NDArray[np.bool_]) -> Replicates:
+    """Resample `q` estimates by the influence that each patient has on them.
 
     Args:
-        replicates: `(draws,)`, at least one defined.
-        level: Nominal coverage.
+        table: `(draws, patients)`, from `draw_patients`, of these patients.
+        influence: `(patients, q)`, as in `Linear`.
+        held: `(patients, q)`, whether the patient counts for the estimate.
 
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3.
+    Source: Davison and Hinkley 1997, sections 2.7 (influence values) and 5.2 (studentised).
     """
-    tail = (1 - level) / 2
-    low, high = np.quantile(replicates[~np.isnan(replicates)], [tail, 1 - tail])
-    return float(low), float(high)
+    draws, width = len(table), influence.shape[1]
+    scale = np.sqrt(np.square(influence).mean(axis=0))
+    scale = np.where(scale > 0, scale, 1.0)
+    scaled = (influence / scale).astype(np.float32)
+    sizes, place = _distinct(held)
+    both = np.concatenate([scaled, np.square(scaled), sizes.astype(np.float32)], axis=1)
+    shift = np.empty((draws, width), dtype=np.float32)
+    variance = np.empty((draws, width), dtype=np.float32)
+    counted = held.sum(axis=0)
+    for rows in _blocks(draws, len(influence)):
+        sums = table[rows].astype(np.float32) @ both
+        first, second, drawn = np.split(sums, [width, 2 * width], axis=1)
+        _standardise(first, second, drawn[:, place], counted, shift[rows], variance[rows])
+    return Replicates(shift * scale.astype(np.float32), variance * np.square(scale, dtype="f4"))
+
+
+def _standardise(
+    first: NDArray[np.float32], second: NDArray[np.float32], drawn: NDArray[np.float32],
+    counted: NDArray[np.intp], shift: NDArray[np.float32], variance: NDArray[np.float32],
+) -> None:  # fmt: skip
+    """Shift and variance as if as many patients had been drawn as there are."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        grown = counted / drawn
+        shift[:] = first * grown
+        spread = second - np.square(first) / drawn
+        # Rounding leaves about 1e-6 of the squares where all drawn patients agree.
+        spread = np.where(spread > 1e-5 * second, spread, 0.0)
+        variance[:] = spread * np.square(grown) * drawn / (drawn - 1)
+    variance[~(drawn > 1)] = 0.0
+    np.nan_to_num(shift, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _distinct(held: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    """The different columns of `held`, and which of them each column is."""
+    names = [column.tobytes() for column in np.ascontiguousarray(held.T)]
+    known = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    place = np.array([known[name] for name in names], dtype=np.intp)
+    first = [int(np.argmax(place == k)) for k in range(len(known))]
+    return held[:, first], place
+
+
+def _blocks(draws: int, patients: int) -> Iterator[slice]:
+    rows = max(1, BLOCK_CELLS // max(patients, 1))
+    for first in range(0, draws, rows):
+        yield slice(first, min(first + rows, draws))

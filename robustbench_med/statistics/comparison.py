@@ -1,15 +1,18 @@
-"""One group against everyone else."""
+"""One group against everyone else, and a value against another of the same patients."""
 
 import math
 from dataclasses import dataclass
 
-import numpy as np
+from scipy import optimize, stats
 
-from robustbench_med.statistics.bootstrap import Floats, percentile
-from robustbench_med.statistics.estimate import BOOTSTRAP, WILSON, Estimate
+from robustbench_med.statistics.estimate import BOOTSTRAP, Estimate
+from robustbench_med.statistics.proportions import score_limits
 
 NEWCOMBE = "Newcombe"
-OWN_LIMITS = "Newcombe on each side's own limits"
+CLUSTERED = "Newcombe on Rao-Scott limits"
+Z = float(stats.norm.ppf(0.975))
+FARTHEST = 38.0
+"""Standard normal deviate beyond which a p-value is 0 in double precision."""
 
 
 @dataclass(frozen=True)
@@ -21,46 +24,69 @@ class Difference:
         low: Lower limit; NaN where no interval can be estimated.
         high: Upper limit; NaN where no interval can be estimated.
         method: Of the interval; empty where there is none.
+        p: Two-sided, of no difference: the level at which the interval just reaches 0.
     """
 
     value: float
     low: float
     high: float
     method: str
+    p: float
+
+    @property
+    def error(self) -> float:
+        """Standard error that an interval of this width has, NaN without one."""
+        return (self.high - self.low) / (2 * Z)
 
 
-def difference(
-    first: Estimate, second: Estimate, first_draws: Floats, second_draws: Floats
-) -> Difference:
-    """Compare two groups whose patients were resampled independently.
+NO_DIFFERENCE = Difference(math.nan, math.nan, math.nan, "", math.nan)
 
-    Newcombe's hybrid of Wilson intervals for 0/1 values with one case per patient, else the
-    bootstrap of the difference. Where one side shows no spread, so that its bootstrap has no
-    width, each side's own limits are combined; where a side has none, there is no interval.
+
+def of_shares(first: Estimate, second: Estimate, method: str = CLUSTERED) -> Difference:
+    """Compare two shares of different patients by Newcombe's hybrid of their Wilson limits.
 
     Args:
-        first: Of the group.
-        second: Of the other patients.
-        first_draws: `(draws,)`, resampled values of the group.
-        second_draws: `(draws,)`, resampled values of the others.
+        first: With `trials`.
+        second: With `trials`.
+        method: What the interval is called.
+
+    Source: Newcombe, Stat. Med. 1998, 17:873-890, method 10; on effective sample sizes, Zou and
+        Donner, Stat. Med. 2008, 27:1693-1702.
     """
     value = first.value - second.value
-    if math.isnan(first.low) or math.isnan(second.low):
-        return Difference(value, math.nan, math.nan, "")
-    if first.method == second.method == WILSON:
-        return Difference(value, *hybrid(first, second), NEWCOMBE)
-    if np.ptp(first_draws) == 0 or np.ptp(second_draws) == 0:
-        return Difference(value, *hybrid(first, second), OWN_LIMITS)
-    return Difference(value, *percentile(first_draws - second_draws), BOOTSTRAP)
+    if math.isnan(value) or math.isnan(first.trials) or math.isnan(second.trials):
+        return Difference(value, math.nan, math.nan, "", math.nan)
+    low, high = _hybrid(first, second, Z)
+    return Difference(value, low, high, method, _p_of_shares(first, second))
 
 
-def hybrid(first: Estimate, second: Estimate) -> tuple[float, float]:
-    """Limits of a difference from the limits of its two independent sides.
-
-    Source: Newcombe, Stat. Med. 1998, 17:873-890, method 10 (from Wilson limits); Zou and
-        Donner, Stat. Med. 2008, 27:1693-1702 (from any limits).
-    """
+def _p_of_shares(first: Estimate, second: Estimate) -> float:
     gap = first.value - second.value
-    below = math.hypot(first.value - first.low, second.high - second.value)
-    above = math.hypot(first.high - first.value, second.value - second.low)
+    if gap == 0:
+        return 1.0
+    if gap < 0:
+        return _p_of_shares(second, first)
+    if _hybrid(first, second, FARTHEST)[0] >= 0:
+        return 0.0
+    reached = optimize.brentq(lambda z: _hybrid(first, second, z)[0], 1e-9, FARTHEST, xtol=1e-10)
+    return float(2 * stats.norm.sf(reached))
+
+
+def _hybrid(first: Estimate, second: Estimate, z: float) -> tuple[float, float]:
+    gap = first.value - second.value
+    (low, high), (lower, upper) = _score(first, z), _score(second, z)
+    below = math.hypot(first.value - low, upper - second.value)
+    above = math.hypot(high - first.value, second.value - lower)
     return gap - below, gap + above
+
+
+def _score(share: Estimate, z: float) -> tuple[float, float]:
+    """Wilson's limits `z` standard errors away."""
+    return score_limits(share.value, share.trials, z)
+
+
+def of_means(value: float, low: float, high: float, p: float) -> Difference:
+    """A difference with the limits of its studentised resamples."""
+    if math.isnan(low) or math.isnan(high):
+        return Difference(value, math.nan, math.nan, "", math.nan)
+    return Difference(value, low, high, BOOTSTRAP, p)

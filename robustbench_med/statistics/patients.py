@@ -1,15 +1,15 @@
 """From cases to patients: what each patient adds to a ratio of sums."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustbench_med.statistics.bootstrap import Floats
-from robustbench_med.statistics.scores import Counts, Flags, ProbeEntry, Scores
+from robustbench_med.statistics.scores import Counts, Flags, ProbeEntry, Scores, badness
 
-Ids = NDArray[np.object_]
+Ids = NDArray[np.intp]
+"""Whose each case is, as a position; equal ones side by side."""
 
 
 @dataclass(frozen=True)
@@ -38,29 +38,21 @@ def patient_sums(scores: Scores, patient_ids: Ids, chosen: Flags) -> PatientSums
 
     Args:
         scores: Of one metric, `(c, q)`.
-        patient_ids: `(c,)`, equal ids side by side.
+        patient_ids: `(c,)`, whose each case is, equal ones side by side.
         chosen: `(c,)`, cases of the group; at least one.
     """
     ids = patient_ids[chosen]
     starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
     asked = scores.asked[chosen]
-    if scores.patient == "dice" and scores.parts is not None:
+    if scores.meaning.patient == "dice" and scores.parts is not None:
         found = _dice(scores.parts[:, chosen], asked, starts)
         return _no_better_than_one_attack(scores, found, _add(asked, starts))
-    if scores.patient == "sum":
+    if scores.meaning.patient == "sum":
         found = _once(*_totals(scores.values[chosen], asked, starts))
         return _no_better_than_one_attack(scores, found, _add(asked, starts))
     values = scores.values[chosen]
     defined = ~np.isnan(values)
     return PatientSums(_add(np.where(defined, values, 0.0), starts), _add(defined, starts))
-
-
-def beside(parts: Sequence[PatientSums]) -> PatientSums:
-    """Put the columns of several metrics side by side; the patients are the same."""
-    return PatientSums(
-        np.concatenate([part.numerator for part in parts], axis=1),
-        np.concatenate([part.denominator for part in parts], axis=1),
-    )
 
 
 def _dice(parts: Floats, asked: Flags, starts: Counts) -> PatientSums:
@@ -82,7 +74,8 @@ def _no_better_than_one_attack(scores: Scores, found: PatientSums, asked: Floats
         if probe.kind == "worst":
             for rival in _rivals(scores, probe):
                 same = defined[:, rival] & defined[:, place] & (asked[:, rival] == asked[:, place])
-                worse = _badness(values[:, rival], scores) > _badness(values[:, place], scores)
+                bad = badness(values, scores.meaning.better)
+                worse = bad[:, rival] > bad[:, place]
                 values[:, place] = np.where(same & worse, values[:, rival], values[:, place])
     return PatientSums(values, found.denominator)
 
@@ -93,10 +86,6 @@ def _rivals(scores: Scores, worst: ProbeEntry) -> list[int]:
         for place, probe in enumerate(scores.probes)
         if probe.kind == "clean" or (probe.kind == "attack" and probe.ball == worst.ball)
     ]
-
-
-def _badness(values: Floats, scores: Scores) -> Floats:
-    return {"higher": -values, "lower": values, "zero": np.abs(values)}[scores.better]
 
 
 def _totals(values: Floats, asked: Flags, starts: Counts) -> tuple[Floats, Flags]:

@@ -28,8 +28,11 @@ def wilson(successes: float, n: float, level: float = 0.95) -> Limits:
     Source: Wilson, J. Am. Stat. Assoc. 1927, 22:209-212.
     """
     _check(successes, n, level)
-    z = float(stats.norm.ppf((1 + level) / 2))
-    share = successes / n
+    return score_limits(successes / n, n, float(stats.norm.ppf((1 + level) / 2)))
+
+
+def score_limits(share: float, n: float, z: float) -> Limits:
+    """Wilson's limits that lie `z` standard errors from the share of `n` trials."""
     centre = share + z**2 / (2 * n)
     reach = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     scale = 1 + z**2 / n

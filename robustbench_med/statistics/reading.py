@@ -1,7 +1,7 @@
 """From the long tables of a run to `Scores`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,14 @@ import pandas as pd
 from robustbench_med.components import suggest
 from robustbench_med.errors import InputError, IntegrityError
 from robustbench_med.statistics.bootstrap import Floats
-from robustbench_med.statistics.scores import Better, Counts, Flags, ProbeEntry, Scores
+from robustbench_med.statistics.scores import (
+    Better,
+    Counts,
+    Flags,
+    Meaning,
+    ProbeEntry,
+    Scores,
+)
 
 PARTS = ("shared", "predicted", "true")
 PROOFS: dict[str, Better] = {
@@ -28,7 +35,7 @@ class _Coded:
     probes: tuple[ProbeEntry, ...]
     case: Counts
     probe: Counts
-    values: Floats
+    value: Floats
     rows: Mapping[str, Counts]
     failed: Flags
 
@@ -108,12 +115,15 @@ def _code(
 
 
 def _rows_by_metric(records: pd.DataFrame) -> dict[str, Counts]:
-    found = records.groupby("metric", sort=False).indices
-    return {str(metric): np.asarray(rows, dtype=np.intp) for metric, rows in found.items()}
+    codes, names = pd.factorize(records["metric"])
+    return {str(name): np.flatnonzero(codes == place) for place, name in enumerate(names)}
 
 
 def _places(wanted: pd.Series, known: Sequence[str] | pd.Series) -> Counts:
-    return pd.Index(known).get_indexer(pd.Index(wanted))
+    """Positions of texts among known ones, -1 for strangers; each text is looked up once."""
+    codes, names = pd.factorize(wanted)
+    places = pd.Index(known).get_indexer(pd.Index(np.asarray(names, dtype=object)))
+    return places[codes] if len(places) else np.empty(0, dtype=np.intp)
 
 
 def _probes(table: pd.DataFrame, names: Sequence[str]) -> Counts:
@@ -127,28 +137,59 @@ def _probes(table: pd.DataFrame, names: Sequence[str]) -> Counts:
 
 
 def _scores_of(metric: str, settings: Mapping[str, Any], coded: _Coded) -> Scores:
-    recorded = ~np.isnan(_matrix(metric, coded, np.ones_like(coded.values)))
-    if recorded.sum() != len(coded.rows.get(metric, ())):
-        raise IntegrityError(f"records: a case has two values of {metric!r} under one probe")
+    values = _matrix(metric, coded)
+    recorded = _recorded(metric, coded)
     kept = np.flatnonzero(recorded.any(axis=0) | _silent(metric, coded))
-    patient = settings.get("patient", "mean")
-    parts = None
-    if patient == "dice":
-        names = [f"{metric}.{part}" for part in PARTS]
+    meaning, parts = _meaning(settings), None
+    names = [f"{metric}.{part}" for part in PARTS]
+    if meaning.patient == "dice":
         if all(name in coded.rows for name in names):
-            parts = np.stack([_matrix(name, coded, coded.values)[:, kept] for name in names])
+            parts = np.stack([_matrix(name, coded)[:, kept] for name in names])
         else:
-            patient = "mean"
+            meaning = replace(meaning, patient="mean")
+    penalised, truth = f"{metric}.penalised", None
+    if meaning.reads == "detection":
+        truth = _truth(_matrix(f"{metric}.true", coded))
     return Scores(
         metric,
-        settings["better"],
-        patient,
+        meaning,
         tuple(coded.probes[place] for place in kept),
-        _matrix(metric, coded, coded.values)[:, kept],
+        values[:, kept],
         (recorded | coded.failed)[:, kept],
         coded.failed[:, kept],
         parts,
+        (_matrix(penalised, coded) == 1)[:, kept] if penalised in coded.rows else None,
+        truth,
     )
+
+
+def _meaning(settings: Mapping[str, Any]) -> Meaning:
+    limits, tolerance = settings.get("limits"), settings.get("tolerance")
+    threshold = settings.get("threshold")
+    return Meaning(
+        settings["better"],
+        settings.get("patient", "mean"),
+        (float(limits[0]), float(limits[1])) if limits else None,
+        None if tolerance is None else float(tolerance),
+        settings.get("reads", ""),
+        None if threshold is None else float(threshold),
+    )
+
+
+def _truth(flags: Floats) -> Floats:
+    """What every probe says of the case; the first that says anything."""
+    known = ~np.isnan(flags)
+    first = np.argmax(known, axis=1)
+    return np.asarray(np.where(known.any(axis=1), flags[np.arange(len(flags)), first], np.nan))
+
+
+def _recorded(metric: str, coded: _Coded) -> Flags:
+    rows = coded.rows.get(metric, np.empty(0, dtype=np.intp))
+    recorded = np.zeros(coded.failed.shape, dtype=bool)
+    recorded[coded.case[rows], coded.probe[rows]] = True
+    if recorded.sum() != len(rows):
+        raise IntegrityError(f"records: a case has two values of {metric!r} under one probe")
+    return recorded
 
 
 def _silent(metric: str, coded: _Coded) -> Flags:
@@ -159,8 +200,8 @@ def _silent(metric: str, coded: _Coded) -> Flags:
     return ~heard & due
 
 
-def _matrix(metric: str, coded: _Coded, values: Floats) -> Floats:
+def _matrix(metric: str, coded: _Coded) -> Floats:
     matrix = np.full(coded.failed.shape, np.nan)
     rows = coded.rows.get(metric, np.empty(0, dtype=np.intp))
-    matrix[coded.case[rows], coded.probe[rows]] = values[rows]
+    matrix[coded.case[rows], coded.probe[rows]] = coded.value[rows]
     return matrix

@@ -1,4 +1,4 @@
-"""All estimates of some of the cases, under every metric and probe, from shared resamples."""
+"""All estimates of some of the cases, every metric under every probe, from shared resamples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,57 +6,105 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robustbench_med.statistics.bootstrap import Floats, resample
-from robustbench_med.statistics.estimate import Estimate, of_mean, of_share
-from robustbench_med.statistics.patients import Ids, beside, patient_sums
+from robustbench_med.statistics import portion, studentised
+from robustbench_med.statistics.bootstrap import Counts8, Replicates, replicate
+from robustbench_med.statistics.estimate import BOOTSTRAP, Estimate, bare, of_share, within
+from robustbench_med.statistics.patients import Ids
+from robustbench_med.statistics.portion import Portion
+from robustbench_med.statistics.readings import Reading
 from robustbench_med.statistics.scores import Flags, Scores
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Some of the cases; `q` columns, every metric under every one of its probes.
+    """Some of the cases; `q` columns, every reading under every one of its probes.
 
     Attributes:
+        portion: What each patient adds to each column.
         estimates: `q` of them.
-        draws: `(draws, q)`, resampled values.
-        cases: `(q,)`, cases with a defined value.
-        failed: `(q,)`, cases where the probe failed.
+        replicates: Of the columns.
+        counts: `(4, q)`, cases with a value, undefined, failed, and penalised.
     """
 
+    portion: Portion
     estimates: list[Estimate]
-    draws: Floats
-    cases: NDArray[np.int64]
-    failed: NDArray[np.int64]
+    replicates: Replicates
+    counts: NDArray[np.int64]
 
 
-def sample(
-    scores: Sequence[Scores], patient_ids: Ids, chosen: Flags, rng: np.random.Generator
-) -> Sample:
-    """Estimate every column from the chosen cases, drawing among their patients.
+@dataclass(frozen=True)
+class Drawn:
+    """Whose the cases are, and how often each patient is drawn.
+
+    Attributes:
+        patient_ids: `(c,)`, positions of patients, equal ones side by side.
+        table: `(draws, patients)`, from `draw_patients`.
+    """
+
+    patient_ids: Ids
+    table: Counts8
+
+    def of(self, chosen: Flags) -> Counts8:
+        """The draws of the patients that have chosen cases."""
+        held = np.unique(self.patient_ids[chosen])
+        return self.table if len(held) == self.table.shape[1] else self.table[:, held]
+
+
+def sample(readings: Sequence[Reading], drawn: Drawn, chosen: Flags) -> Sample:
+    """Estimate every column from the chosen cases.
 
     Args:
-        scores: One per metric, `(c, probes)` each.
-        patient_ids: `(c,)`, equal ids side by side.
+        readings: Each with its probes.
+        drawn: Patients and their draws.
         chosen: `(c,)`, at least one.
-        rng: Draws the patients.
     """
-    sums = beside([patient_sums(found, patient_ids, chosen) for found in scores])
-    draws = resample(sums.numerator, sums.denominator, rng)
-    defined, undefined, failed = np.concatenate([_counts(s, chosen) for s in scores], axis=1)
-    shares = [found.zero_one for found in scores for _ in found.probes]
-    estimates = []
-    for column, share in enumerate(shares):
-        above, below = sums.numerator[:, column], sums.denominator[:, column]
-        absent = int(undefined[column])
-        if share:
-            estimates.append(of_share(above, below, absent))
-        else:
-            estimates.append(of_mean(above, below, draws[:, column], absent))
-    return Sample(estimates, draws, defined, failed)
+    portions = [reading.of(drawn.patient_ids, chosen) for reading in readings]
+    every = portion.beside(portions)
+    replicates = replicate(drawn.of(chosen), every.influence, every.held)
+    counts = np.concatenate([_counts(reading.scores, chosen) for reading in readings], axis=1)
+    pairs = list(zip(readings, portions, strict=True))
+    return Sample(every, _estimates(pairs, every, replicates), replicates, counts)
+
+
+def _estimates(
+    pairs: Sequence[tuple[Reading, Portion]], every: Portion, replicates: Replicates
+) -> list[Estimate]:
+    low, high = studentised.limits(every.values, every.error, replicates)
+    found, first = [], 0
+    for reading, own in pairs:
+        for place in range(len(reading.probes)):
+            column = first + place
+            made = _shared(reading, own, place) or _interval(reading, own, place)
+            if made is None:
+                ends = float(low[column]), float(high[column])
+                method = "" if np.isnan(ends[0]) else BOOTSTRAP
+                made = Estimate(float(every.values[column]), *ends, method)
+            found.append(within(made, reading.limits))
+        first += len(reading.probes)
+    return found
+
+
+def _shared(reading: Reading, own: Portion, place: int) -> Estimate | None:
+    if not reading.share or own.sums is None:
+        return None
+    return of_share(own.sums.numerator[:, place], own.sums.denominator[:, place])
+
+
+def _interval(reading: Reading, own: Portion, place: int) -> Estimate | None:
+    """The interval that a statistic brings with it, such as that of an AUC."""
+    if reading.interval is None:
+        return None
+    return reading.interval(own.linear(place)) if own.patients[place] else bare(np.nan)
 
 
 def _counts(scores: Scores, chosen: Flags) -> NDArray[np.int64]:
     defined = ~np.isnan(scores.values[chosen])
     failed = scores.failed[chosen]
     undefined = scores.asked[chosen] & ~defined & ~failed
-    return np.stack([part.sum(axis=0) for part in (defined, undefined, failed)])
+    if scores.among is not None:
+        undefined &= scores.among[chosen]
+    penalised = np.zeros_like(failed)
+    if scores.penalised is not None:
+        penalised = scores.penalised[chosen]
+    parts = (defined, undefined, failed, penalised)
+    return np.stack([part.sum(axis=0) for part in parts])

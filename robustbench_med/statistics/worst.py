@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustbench_med.statistics.bootstrap import Floats
-from robustbench_med.statistics.scores import Better, Flags, ProbeEntry, Scores
+from robustbench_med.statistics.scores import Better, Flags, ProbeEntry, Scores, badness
 
 
 def with_worst(scores: Scores) -> Scores:
@@ -39,9 +39,9 @@ def worst_of(values: Floats, ran: Flags, better: Better) -> NDArray[np.intp]:
     Returns:
         `(c,)`, positions of candidates.
     """
-    badness = {"higher": -values, "lower": values, "zero": np.abs(values)}[better]
-    undefined = np.isnan(badness)
-    order = np.lexsort([-np.where(undefined, 0.0, badness), ~ran, undefined], axis=1)
+    bad = badness(values, better)
+    undefined = np.isnan(bad)
+    order = np.lexsort([-np.where(undefined, 0.0, bad), ~ran, undefined], axis=1)
     return order[:, 0]
 
 
@@ -50,15 +50,19 @@ def _with_ball(scores: Scores, attacks: Sequence[str], added: ProbeEntry) -> Sco
     tried = [places[name] for name in attacks]
     every = [place for place, probe in enumerate(scores.probes) if probe.kind == "clean"] + tried
     asked = scores.asked[:, tried].any(axis=1)
-    ran = scores.asked & ~scores.failed
+    ran = scores.ran
     covered = ran[:, tried].any(axis=1)
     rows = np.arange(len(scores.asked))
-    chosen = np.array(every)[worst_of(scores.values[:, every], ran[:, every], scores.better)]
+    worst = worst_of(scores.values[:, every], ran[:, every], scores.meaning.better)
+    chosen = np.array(every)[worst]
     values = np.where(covered, scores.values[rows, chosen], np.nan)
     parts = scores.parts
     if parts is not None:
         picked = np.where(covered, parts[:, rows, chosen], np.nan)
         parts = np.concatenate([parts, picked[:, :, None]], axis=2)
+    penalised = scores.penalised
+    if penalised is not None:
+        penalised = np.column_stack([penalised, covered & penalised[rows, chosen]])
     return replace(
         scores,
         probes=(*scores.probes, added),
@@ -66,4 +70,5 @@ def _with_ball(scores: Scores, attacks: Sequence[str], added: ProbeEntry) -> Sco
         asked=np.column_stack([scores.asked, asked]),
         failed=np.column_stack([scores.failed, asked & scores.failed[:, every].any(axis=1)]),
         parts=parts,
+        penalised=penalised,
     )

@@ -1,0 +1,91 @@
+"""What a probe changes: its value minus the clean value of the same cases."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from robustbench_med.statistics import portion
+from robustbench_med.statistics.bootstrap import Replicates, replicate
+from robustbench_med.statistics.patients import Ids
+from robustbench_med.statistics.portion import Portion
+from robustbench_med.statistics.readings import Reading
+from robustbench_med.statistics.samples import Drawn, Sample
+from robustbench_med.statistics.scores import Flags, Scores
+
+CHANGING = ("attack", "shift", "worst")
+
+
+def changes(
+    readings: Sequence[Reading], own: Sample, drawn: Drawn, chosen: Flags
+) -> tuple[Portion, Replicates]:
+    """Pair every column with the clean one of its reading, patient by patient.
+
+    Args:
+        readings: As `own` was made from.
+        own: Sample of the chosen cases.
+        drawn: Patients and their draws.
+        chosen: `(c,)`.
+
+    Returns:
+        The same columns as `own`, NaN for clean itself, for proofs, and where no clean is.
+    """
+    found, first = [], 0
+    for reading in readings:
+        places = list(range(first, first + len(reading.probes)))
+        columns = portion.column(own.portion, places)
+        found.append(_of_reading(reading, columns, drawn.patient_ids, chosen))
+        first += len(places)
+    change = portion.beside(found)
+    return change, replicate(drawn.of(chosen), change.influence, change.held)
+
+
+def _of_reading(reading: Reading, own: Portion, patient_ids: Ids, chosen: Flags) -> Portion:
+    """Each probe minus clean, on the cases that both were put to and neither failed on."""
+    scores = reading.scores
+    clean = [place for place, probe in enumerate(scores.probes) if probe.kind == "clean"]
+    columns = [
+        _paired(reading, own, place, clean[0], patient_ids, chosen)
+        if clean and probe.kind in CHANGING
+        else _nothing(own)
+        for place, probe in enumerate(scores.probes)
+    ]
+    return portion.beside(columns)
+
+
+def _paired(
+    reading: Reading, own: Portion, place: int, clean: int, patient_ids: Ids, chosen: Flags
+) -> Portion:
+    ran = reading.scores.ran
+    if (ran[chosen, place] == ran[chosen, clean]).all():
+        return portion.minus(portion.column(own, [place]), portion.column(own, [clean]))
+    both = ran[:, place] & ran[:, clean]
+    if not (both & chosen).any():
+        return _nothing(own)
+    pair = restricted(reading.scores, [place, clean], both)
+    found = reading.measure(pair, patient_ids, chosen)
+    return portion.minus(portion.column(found, [0]), portion.column(found, [1]))
+
+
+def restricted(scores: Scores, places: list[int], kept: Flags) -> Scores:
+    """Some of the probes, as if they had been put to the kept cases only."""
+    rows = kept[:, None]
+    parts = scores.parts
+    if parts is not None:
+        parts = np.where(rows, parts[:, :, places], np.nan)
+    return replace(
+        scores,
+        probes=tuple(scores.probes[place] for place in places),
+        values=np.where(rows, scores.values[:, places], np.nan),
+        asked=scores.asked[:, places] & rows,
+        failed=scores.failed[:, places] & rows,
+        parts=parts,
+        penalised=None,
+        among=None,
+    )
+
+
+def _nothing(own: Portion) -> Portion:
+    absent = np.zeros((len(own.held), 1), dtype=bool)
+    influence = np.zeros((len(own.held), 1))
+    return Portion(np.array([np.nan]), influence, absent, np.zeros(1, dtype=np.intp))

@@ -1,0 +1,77 @@
+"""A group held against everyone else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustbench_med.statistics import studentised
+from robustbench_med.statistics.bootstrap import Floats, Replicates
+from robustbench_med.statistics.comparison import (
+    CLUSTERED,
+    NEWCOMBE,
+    Difference,
+    of_means,
+    of_shares,
+)
+from robustbench_med.statistics.estimate import WILSON
+from robustbench_med.statistics.readings import Reading
+from robustbench_med.statistics.samples import Drawn, Sample, sample
+from robustbench_med.statistics.scores import Flags
+
+SHOWN_FROM = 10
+"""Patients below which nothing is shown and nothing is compared."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A group held against all other cases; each sequence has a place per column.
+
+    Attributes:
+        rest: Sample of the other cases.
+        differences: Group minus rest.
+        draws: `(draws, q)`, studentised resamples of the differences.
+        statistic: `(q,)`, differences over their errors, what `draws` are compared with.
+    """
+
+    rest: Sample
+    differences: list[Difference]
+    draws: NDArray[np.float32]
+    statistic: Floats
+
+
+def against_rest(
+    readings: Sequence[Reading], drawn: Drawn, own: Sample, chosen: Flags
+) -> Gap | None:
+    """Hold a group against all other cases; None if either has too few patients to tell of."""
+    if not (_many(drawn, chosen) and _many(drawn, ~chosen)):
+        return None
+    rest = sample(readings, drawn, ~chosen)
+    both = own.replicates.against(rest.replicates)
+    error = np.hypot(own.portion.error, rest.portion.error)
+    statistic = studentised.statistic(own.portion.values - rest.portion.values, error)
+    return Gap(rest, _differences(own, rest, both, error), both.studentised(), statistic)
+
+
+def _many(drawn: Drawn, chosen: Flags) -> bool:
+    return len(np.unique(drawn.patient_ids[chosen])) >= SHOWN_FROM
+
+
+def _differences(own: Sample, other: Sample, both: Replicates, error: Floats) -> list[Difference]:
+    """Shares by their own limits, all else by resamples; none where a side has no interval."""
+    values = own.portion.values - other.portion.values
+    patients = np.minimum(own.portion.patients, other.portion.patients)
+    low, high = studentised.limits(values, error, both)
+    p = studentised.p_values(values, error, both, patients)
+    found = []
+    for place, (first, second) in enumerate(zip(own.estimates, other.estimates, strict=True)):
+        if not np.isnan(first.trials) and not np.isnan(second.trials):
+            simple = first.method == second.method == WILSON
+            found.append(of_shares(first, second, NEWCOMBE if simple else CLUSTERED))
+        elif np.isnan(first.low) or np.isnan(second.low):
+            found.append(of_means(float(values[place]), np.nan, np.nan, np.nan))
+        else:
+            ends = float(low[place]), float(high[place])
+            found.append(of_means(float(values[place]), *ends, float(p[place])))
+    return found
