@@ -3,7 +3,7 @@
 import hashlib
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from robustbench_med.probes import Metric
 from robustbench_med.runfolder import SCHEMA_VERSION, Run
 
 if TYPE_CHECKING:
-    from robustbench_med.running import Prepared
+    from robustbench_med.preparing import Prepared
 
 PACKAGES = (
     "robustbench-med", "torch", "numpy", "pandas", "scipy", "pyarrow", "auto-LiRPA",
@@ -42,11 +42,18 @@ def begin_manifest(prepared: "Prepared", run: Run, known: int) -> dict[str, Any]
 
     Args:
         prepared: The plan and all it names.
-        run: Its folder; what an earlier start wrote there about the policy is kept.
+        run: Its folder; what an earlier start wrote there about policy and splits is kept.
         known: How many of the plan's cells are stored already.
     """
     plan, cohort = prepared.plan, prepared.cohort
     policy = plan.policy.read_text(encoding="utf-8") if plan.policy else None
+    digests = {
+        "model": prepared.model_digest,
+        "cohort": digest_of(prepared.summaries),
+        "against": prepared.against_digest,
+        "code": code_digest({"robustbench_med.running"}),
+        "policy": hashlib.sha256(policy.encode()).hexdigest() if policy else None,
+    }
     return {
         "schema_version": SCHEMA_VERSION,
         "name": plan.name,
@@ -54,21 +61,19 @@ def begin_manifest(prepared: "Prepared", run: Run, known: int) -> dict[str, Any]
         "plan": plan.raw,
         "plan_digest": plan.digest,
         "seed": plan.seed,
-        "digests": {
-            "model": prepared.model_digest,
-            "cohort": digest_of(prepared.summaries),
-            "code": code_digest({"robustbench_med.running"}),
-            "policy": hashlib.sha256(policy.encode()).hexdigest() if policy else None,
-        },
+        "digests": digests,
         "policy": policy,
         "policy_fixed": _policy_fixed(policy, run, known),
         "task": {"kind": cohort.task.kind, "classes": list(cohort.task.classes)},
         "bounds": list(cohort.bounds),
         "cohort": _cohort(prepared),
         "model": {"name": str(plan.model["use"]), "card": getattr(prepared.model, "card", None)},
-        "metrics": {n: _metric(m) for n, m in prepared.metrics.items()} | CERTIFICATE_METRICS,
+        "metrics": {n: _metric(n, prepared) for n in prepared.metrics} | CERTIFICATE_METRICS,
         "probes": [_probe(inquiry) for inquiry in prepared.inquiries],
         "subgroups": [list(group) for group in plan.subgroups],
+        "explore": list(plan.explore),
+        "split": _split_known(run, digests),
+        "looks": None,
         "failure_limit": plan.failure_limit,
         "batch_size": plan.batch_size,
         "versions": {"python": platform.python_version()} | _versions(),
@@ -87,6 +92,14 @@ def with_end(
     probes = [{**probe, "seconds": spent.get(probe["name"], 0.0)} for probe in manifest["probes"]]
     ended = {"state": state, "failures": failures, "probes": probes, "finished": now()}
     return {**manifest, **ended, "seconds": seconds}
+
+
+def _split_known(run: Run, digests: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """What an earlier start found out about these two splits, by this code."""
+    earlier = run.manifest if run.manifest_path.is_file() else {}
+    same = ("cohort", "against", "code")
+    known = all(earlier.get("digests", {}).get(name) == digests[name] for name in same)
+    return earlier.get("split") if known else None
 
 
 def _policy_fixed(policy: str | None, run: Run, known: int) -> str | None:
@@ -112,12 +125,26 @@ def _cohort(prepared: "Prepared") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _metric(metric: Metric) -> dict[str, str]:
-    return {
+def _metric(name: str, prepared: "Prepared") -> dict[str, Any]:
+    metric, limits = prepared.metrics[name], getattr(prepared.metrics[name], "limits", None)
+    told = {
         "better": metric.better,
         "patient": getattr(metric, "patient", "mean"),
         "unit": getattr(metric, "unit", ""),
+        "reads": getattr(metric, "reads", ""),
+        "limits": None if limits is None else [float(limit) for limit in limits],
+        "label": _class_name(metric, prepared.cohort.task.classes),
+        "tolerance": prepared.plan.tolerances.get(name),
     }
+    fixed = prepared.thresholds.get(name)
+    if fixed is None:
+        return told
+    return {**told, "threshold": fixed.value, "threshold_from": fixed.source}
+
+
+def _class_name(metric: Metric, classes: Sequence[str]) -> str | None:
+    label = getattr(metric, "label", None)
+    return classes[label] if isinstance(label, int) and 0 <= label < len(classes) else None
 
 
 def _probe(inquiry: Inquiry) -> dict[str, Any]:

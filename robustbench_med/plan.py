@@ -12,6 +12,7 @@ from typing import Any
 from robustbench_med.components import Kind
 from robustbench_med.errors import InputError, raise_together
 from robustbench_med.plan_fields import Fields, expand
+from robustbench_med.plan_splits import Calibration, read_against, read_calibration, tested_split
 
 Settings = Mapping[str, Any]
 
@@ -59,9 +60,13 @@ class Plan:
         cohort: Component table of kind cohorts.
         model: As `load_model` takes it.
         metrics: Components of kind metrics; a label may be a class name.
+        tolerances: Of the metrics that have one: what is worse than it has failed.
         subgroups: Attribute columns, each alone or crossed.
+        explore: Attributes among whose values the worst group is searched for.
+        against: Split that the tested one is held against; None without one.
         attacks: In the plan's order; likewise `shifts` and `certificates`.
         train: The `[train]` table; None if the plan only tests.
+        calibrate: How thresholds are fixed after training; None if the plan does not say.
         policy: Path of the policy that the report shows; None without one.
         batch_size: Cases at a time.
         failure_limit: Share of failed answers from which the run as a whole has failed.
@@ -75,11 +80,15 @@ class Plan:
     cohort: Component
     model: Settings
     metrics: tuple[Component, ...]
+    tolerances: Mapping[str, float]
     subgroups: tuple[tuple[str, ...], ...]
+    explore: tuple[str, ...]
+    against: str | None
     attacks: tuple[Asked, ...]
     shifts: tuple[Asked, ...]
     certificates: tuple[Asked, ...]
     train: Settings | None
+    calibrate: Calibration | None
     policy: Path | None
     batch_size: int
     failure_limit: float
@@ -119,20 +128,28 @@ def parse_plan(raw: Mapping[str, Any], path: Path) -> Plan:
     fields = Fields(content, path.name, problems)
     folder = path.resolve().parent
     policy = fields.text("policy", None)
+    cohort = _cohort(fields.table("cohort"), folder)
+    tested = tested_split(cohort.use, cohort.settings)
+    metrics = [_metric(entry) for entry in fields.tables("metrics")]
+    train = _train(fields)
     plan = Plan(
         name=fields.name("name"),
         folder=folder,
         raw=raw,
         seed=fields.integer("seed", 0, least=0),
         device=fields.choice("device", ("auto", "cpu", "cuda")),
-        cohort=_cohort(fields.table("cohort"), folder),
+        cohort=cohort,
         model=_model(fields.table("model")),
-        metrics=tuple(_metric(entry) for entry in fields.tables("metrics")),
+        metrics=tuple(metric for metric, _ in metrics),
+        tolerances={metric.name: worst for metric, worst in metrics if worst is not None},
         subgroups=fields.columns("subgroups"),
+        explore=fields.names("explore"),
+        against=read_against(fields, cohort.use, tested),
         attacks=tuple(_asked(entry, "attacks") for entry in fields.tables("attack")),
         shifts=tuple(_asked(entry, "shifts") for entry in fields.tables("shift")),
         certificates=tuple(_asked(entry, "certifiers") for entry in fields.tables("certificate")),
-        train=_train(fields),
+        train=train,
+        calibrate=read_calibration(fields, tested, trains=train is not None),
         policy=folder / policy if policy else None,
         batch_size=fields.integer("batch_size", 16, least=1),
         failure_limit=fields.share("failure_limit", 0.05),
@@ -164,15 +181,18 @@ def _model(fields: Fields) -> Settings:
     return {"use": use, **settings}
 
 
-def _metric(fields: Fields) -> Component:
+def _metric(fields: Fields) -> tuple[Component, float | None]:
+    """A metric, and the tolerance beyond which a value is a failure."""
     use = fields.text("use")
     name = fields.text("name", None)
+    tolerance = fields.number("tolerance")
     settings = fields.rest()
     label = settings.get("label")
     if label is not None and (isinstance(label, bool) or not isinstance(label, (int, str))):
         fields.tell(f"label: expected the name or index of a class, got {label!r}")
     fields.check_component("metrics", use, settings | ({"label": 1} if label is not None else {}))
-    return Component(use, name or (use if label is None else f"{use}_{label}"), settings)
+    name = name or (use if label is None else f"{use}_{label}")
+    return Component(use, name, settings), tolerance
 
 
 def _asked(fields: Fields, kind: Kind) -> Asked:

@@ -87,6 +87,14 @@ class Fields:
             return default
         return float(value)
 
+    def number(self, key: str) -> float | None:
+        """Read a finite number; None where there is none."""
+        value = self._take(key, None)
+        if value is None or _is_number(value):
+            return None if value is None else float(value)
+        self.tell(f"{key}: expected a finite number, got {value!r}")
+        return None
+
     def choice(self, key: str, options: Sequence[str]) -> str:
         """Read one of `options`; the first is the default."""
         value = self._take(key, options[0])
@@ -124,6 +132,16 @@ class Fields:
             else:
                 self.tell(f"{key}: expected names of attributes or lists of them, got {group!r}")
         return tuple(found)
+
+    def names(self, key: str) -> tuple[str, ...]:
+        """Read a list of names, each there once."""
+        values = self._take(key, [])
+        if not isinstance(values, list) or not all(isinstance(v, str) and v for v in values):
+            self.tell(f"{key}: expected a list of names of attributes, got {values!r}")
+            return ()
+        for name in dict.fromkeys(name for name in values if values.count(name) > 1):
+            self.tell(f"{key}: {name!r} is there {values.count(name)} times")
+        return tuple(values)
 
     def severities(self, key: str) -> tuple[float, ...]:
         """Read a list of numbers of at least 0."""
@@ -190,7 +208,10 @@ class Fields:
         return self.left.pop(key, default)
 
 
-def _is_level(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return math.isfinite(value) and value >= 0
+def _is_level(value: Any) -> bool:  # noqa: ANN401
+    return _is_number(value) and value >= 0
+
+
+def _is_number(value: Any) -> bool:  # noqa: ANN401
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)

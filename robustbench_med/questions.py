@@ -1,6 +1,6 @@
 """From a plan's words to what the engine asks: cohort, metrics, probes and their cases."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from robustbench_med.cases import CaseSummary, Cohort, Task
@@ -9,6 +9,7 @@ from robustbench_med.engine.cells import Inquiry, pick
 from robustbench_med.engine.evaluate import check_names
 from robustbench_med.errors import InputError, raise_together
 from robustbench_med.plan import Asked, Component, Plan
+from robustbench_med.plan_metrics import missing_metric
 from robustbench_med.probes import Metric, Probe, attacked, certified, clean, shifted
 from robustbench_med.threat import Ball
 
@@ -24,6 +25,14 @@ def build_cohort(plan: Plan, split: str | None = None) -> Cohort:
     if not isinstance(cohort, Cohort):
         raise InputError(f"cohorts: {plan.cohort.use}: expected a Cohort, got {type(cohort)}")
     return cohort
+
+
+def build_other(plan: Plan, split: str, why: str) -> Cohort:
+    """Build another split of the plan's cohort; `why`, a key of the plan, begins complaints."""
+    try:
+        return build_cohort(plan, split)
+    except InputError as error:
+        raise InputError("\n".join(f"{why}: {line}" for line in str(error).splitlines())) from error
 
 
 def build_metrics(plan: Plan, task: Task) -> dict[str, Metric]:
@@ -114,8 +123,20 @@ def _ball(table: Mapping[str, Any], name: str, cohort: Cohort) -> Ball:
     return ball
 
 
-def check_policy(plan: Plan, inquiries: Sequence[Inquiry], metrics: Mapping[str, Metric]) -> None:
-    """Raise `InputError` for each rule of the plan's policy on what the plan does not ask."""
+def check_policy(
+    plan: Plan,
+    inquiries: Sequence[Inquiry],
+    metrics: Mapping[str, Metric],
+    thresholded: Collection[str],
+) -> None:
+    """Raise `InputError` for each rule of the plan's policy on what the plan does not ask.
+
+    Args:
+        plan: With a policy, or nothing is checked.
+        inquiries: Every probe of the plan.
+        metrics: Of the plan, by name.
+        thresholded: Names of those that have a threshold, or will have one once trained.
+    """
     if plan.policy is None:
         return
     from robustbench_med.reports.policy import load_policy
@@ -130,21 +151,23 @@ def check_policy(plan: Plan, inquiries: Sequence[Inquiry], metrics: Mapping[str,
         proof = any(p.name == rule.probe and p.kind == "certificate" for p in probes)
         if rule.probe not in known:
             problems.append(f"{where} probe {rule.probe!r}; {suggest(rule.probe, known)}")
-        elif not proof and rule.metric not in metrics and "." not in rule.metric:
-            problems.append(f"{where} metric {rule.metric!r}; {suggest(rule.metric, [*metrics])}")
+        elif not proof:
+            missing = missing_metric(rule.metric, plan, metrics, thresholded)
+            problems += [f"{where} metric {rule.metric!r}; {missing}"] if missing else []
         if rule.subgroup and frozenset(rule.subgroup) not in groups:
             problems.append(f"{where} subgroup {' x '.join(rule.subgroup)!r}; add it to subgroups")
     raise_together(problems)
 
 
 def check_subgroups(plan: Plan, summaries: Sequence[CaseSummary]) -> None:
-    """Raise `InputError` for each subgroup column that no case has."""
+    """Raise `InputError` for each attribute of `subgroups` and `explore` that no case has."""
     known = sorted({name for summary in summaries for name in summary.attributes})
     columns = dict.fromkeys(column for group in plan.subgroups for column in group)
     raise_together(
         [
-            f"subgroups: the cohort has no attribute {column!r}; {suggest(column, known)}"
-            for column in columns
+            f"{key}: the cohort has no attribute {column!r}; {suggest(column, known)}"
+            for key, asked in (("subgroups", columns), ("explore", plan.explore))
+            for column in asked
             if column not in known
         ]
     )

@@ -1,35 +1,23 @@
 """Carry out a plan: cohort, model, cells, estimates, reports, all into one run folder."""
 
-import hashlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from torch import nn
 
-from robustbench_med.cases import CaseSummary, Cohort
-from robustbench_med.engine.agreement import check_agreement
-from robustbench_med.engine.cells import Cell, Inquiry, cells
+from robustbench_med.engine.cells import Inquiry
 from robustbench_med.engine.local import Effort, OnProgress, Progress, compute
-from robustbench_med.engine.sources import code_digest
 from robustbench_med.engine.store import is_stored, merge, prune
 from robustbench_med.errors import IncompleteError, InputError, IntegrityError
+from robustbench_med.ledger import check_ledger, look
 from robustbench_med.manifest import begin_manifest, now, with_end
-from robustbench_med.model import Model
-from robustbench_med.models import load_model, model_digest
 from robustbench_med.plan import Plan
-from robustbench_med.probes import Metric
-from robustbench_med.questions import (
-    build_cohort,
-    build_inquiries,
-    check_policy,
-    check_subgroups,
-)
+from robustbench_med.preparing import Prepared, prepare
 from robustbench_med.runfolder import Run, file_digest, intact, write_json, write_table
-from robustbench_med.survey import case_table, survey
+from robustbench_med.survey import case_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,52 +25,6 @@ if TYPE_CHECKING:
 
 TABLES = ("cases.parquet", "records.parquet", "failures.parquet", "estimates.parquet")
 WRITTEN = (*TABLES, "report.html", "summary.md", "junit.xml")
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """All that a plan names, built and checked, before anything is computed."""
-
-    plan: Plan
-    cohort: Cohort
-    model: Model
-    summaries: Sequence[CaseSummary]
-    inquiries: Sequence[Inquiry]
-    metrics: dict[str, Metric]
-    cells: Sequence[Cell]
-    model_digest: str
-
-
-def trained(plan: Plan, cohort: Cohort) -> Model:
-    """Load the plan's model."""
-    return load_model(plan.model, cohort=cohort, device=plan.device, folder=plan.folder)
-
-
-def prepare(plan: Plan, model_of: Callable[[Plan, Cohort], Model] = trained) -> Prepared:
-    """Build and check everything that `plan` names, its model by `model_of`.
-
-    Raises:
-        InputError: If data, model and plan do not fit together.
-    """
-    cohort = build_cohort(plan)
-    summaries = survey(cohort)
-    check_subgroups(plan, summaries)
-    inquiries, metrics = build_inquiries(plan, cohort, summaries)
-    check_policy(plan, inquiries, metrics)
-    model = model_of(plan, cohort)
-    check_agreement(model, cohort)
-    digest = _model_and_code(model)
-    todo = tuple(cells(inquiries, summaries, model=digest, seed=plan.seed))
-    return Prepared(plan, cohort, model, summaries, inquiries, metrics, todo, digest)
-
-
-def _model_and_code(model: Model) -> str:
-    """Weights do not tell how a module uses them, so its classes' code counts too."""
-    network = getattr(model, "network", None)
-    parts = network.modules() if isinstance(network, nn.Module) else ()
-    modules = {type(part).__module__ for part in (model, *parts)}
-    own = {name for name in modules if not name.startswith(("torch.", "builtins"))}
-    return hashlib.sha256(f"{model_digest(model)}{code_digest(own)}".encode()).hexdigest()
 
 
 def run_plan(plan: Plan, folder: str | Path, *, on_progress: OnProgress | None = None) -> Run:
@@ -108,12 +50,15 @@ def run_plan(plan: Plan, folder: str | Path, *, on_progress: OnProgress | None =
     tables = merge(run.cells_folder, known)[:2]  # a damaged cell ends it before anything changes
     if len(known) == len(prepared.cells) and _is_current(run, prepared, tables):
         return Run.open(folder)
+    check_ledger(run)
     manifest = begin_manifest(prepared, run, len(known))
     write_json(run.manifest_path, manifest)
     split = str(plan.cohort.settings.get("split", "all"))
     write_table(run.folder / "cases.parquet", case_table(prepared.summaries, split))
     started = time.perf_counter()
     try:
+        manifest["split"] = manifest["split"] or _audit(prepared)
+        write_json(run.manifest_path, manifest)
         _compute(prepared, run, on_progress or _silent)
     except BaseException as error:
         write_json(run.manifest_path, manifest | {"state": "interrupted"})
@@ -136,11 +81,17 @@ def _is_current(run: Run, prepared: Prepared, tables: Sequence[pa.Table]) -> boo
     there = Run.open(run.folder).manifest
     begun = begin_manifest(prepared, run, len(prepared.cells))
     same = all(there.get(part) == begun[part] for part in ("plan_digest", "digests", "policy"))
+    same = same and _fixed(there) == _fixed(begun)
     written = all((run.folder / name).is_file() for name in WRITTEN)
     if not (same and written and there["state"] == "complete"):
         return False
     files = {name: file_digest(run.folder / name) for name in TABLES}
     return files == there.get("files") and _holds(run, tables)
+
+
+def _fixed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Thresholds by metric: the model's card may have changed where the model did not."""
+    return {name: entry.get("threshold") for name, entry in manifest["metrics"].items()}
 
 
 def _holds(run: Run, tables: Sequence[pa.Table]) -> bool:
@@ -149,6 +100,15 @@ def _holds(run: Run, tables: Sequence[pa.Table]) -> bool:
     # As data frames, because two Arrow tables with NaN in them never equal.
     pairs = zip(stored, tables, strict=True)
     return all(old is not None and old.to_pandas().equals(new.to_pandas()) for old, new in pairs)
+
+
+def _audit(prepared: Prepared) -> dict[str, Any] | None:
+    """What the tested split shares with the one that it is held against."""
+    if prepared.against is None:
+        return None
+    from robustbench_med.overlap.audit import audit
+
+    return audit(prepared.cohort, prepared.against, seed=prepared.plan.seed)
 
 
 def _compute(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None]) -> None:
@@ -162,10 +122,9 @@ def _compute(prepared: Prepared, run: Run, on_progress: Callable[[Progress], Non
     )
 
 
-def _finish(prepared: Prepared, run: Run, manifest: dict[str, object], seconds: float) -> Run:
+def _finish(prepared: Prepared, run: Run, manifest: dict[str, Any], seconds: float) -> Run:
     from robustbench_med.reports.writer import write_reports
     from robustbench_med.statistics.contradiction import contradictions
-    from robustbench_med.statistics.table import estimate_run, to_arrow
 
     records, failures, spent = merge(run.cells_folder, prepared.cells)
     write_table(run.folder / "records.parquet", records)
@@ -176,9 +135,8 @@ def _finish(prepared: Prepared, run: Run, manifest: dict[str, object], seconds: 
     limit = prepared.plan.failure_limit
     state = "contradiction" if found else "failed" if broken > limit else "complete"
     manifest = with_end(manifest, state, failures.num_rows, spent, seconds)
-    cases = Run(run.folder).cases
-    estimates = estimate_run(records.to_pandas(), cases, failures.to_pandas(), manifest)
-    write_table(run.folder / "estimates.parquet", to_arrow(estimates))
+    manifest["looks"] = asdict(look(run, manifest, manifest["finished"]))
+    _estimate(run, records, failures, manifest)
     manifest["files"] = {name: file_digest(run.folder / name) for name in TABLES}
     write_json(run.manifest_path, manifest)
     done = Run.open(run.folder)
@@ -191,6 +149,15 @@ def _finish(prepared: Prepared, run: Run, manifest: dict[str, object], seconds: 
             f"see {run.folder / 'failures.parquet'} and report.html"
         )
     return done
+
+
+def _estimate(run: Run, records: pa.Table, failures: pa.Table, manifest: Mapping[str, Any]) -> None:
+    """Write every table that statistics makes of the records."""
+    from robustbench_med.statistics.table import estimate_run, to_arrow
+
+    cases = Run(run.folder).cases
+    estimates = estimate_run(records.to_pandas(), cases, failures.to_pandas(), manifest)
+    write_table(run.folder / "estimates.parquet", to_arrow(estimates))
 
 
 def failed_share(failures: "pd.DataFrame", inquiries: Sequence[Inquiry]) -> float:

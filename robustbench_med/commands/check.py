@@ -7,7 +7,7 @@ from robustbench_med.cases import Cohort
 from robustbench_med.model import Model, TorchModel
 from robustbench_med.models import build_network
 from robustbench_med.plan import Plan, load_plan
-from robustbench_med.running import prepare, trained
+from robustbench_med.preparing import prepare, trained
 
 
 def main(options: argparse.Namespace) -> int:

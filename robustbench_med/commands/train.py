@@ -4,12 +4,14 @@ import argparse
 import json
 import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
 from robustbench_med.cases import Cohort
 from robustbench_med.errors import InputError
 from robustbench_med.models import build_network, network_settings, pick_device, save_model
+from robustbench_med.operating import calibrate, calibrating, told
 from robustbench_med.plan import Plan, load_plan
 from robustbench_med.questions import build_cohort
 from robustbench_med.training.card import Card, cohort_digest, read_card
@@ -23,24 +25,39 @@ def main(options: argparse.Namespace) -> int:
     plan = load_plan(options.plan)
     card, fresh = train_plan(plan, quiet=options.quiet)
     weights = _weights(plan)
+    points = card.operating_points if plan.calibrate else {}
     if options.json:
-        print(json.dumps({"weights": str(weights), "fresh": fresh, "curve": list(card.curve)}))
+        done = {"weights": str(weights), "fresh": fresh, "curve": list(card.curve)}
+        print(json.dumps({**done, "operating_points": points}))
         return 0
     last = card.curve[-1]
     print(f"{'trained' if fresh else 'trained before, nothing to do'}: {weights}")
     print(f"{card.parameters} parameters, {len(card.curve)} epochs, last loss {last['loss']:.4g}")
+    for name, point in points.items():
+        print(textwrap.fill(f"{name}: threshold {point['threshold']:.4g}; {told(point)}", 80))
     return 0
 
 
 def train_plan(plan: Plan, *, quiet: bool) -> tuple[Card, bool]:
     """Train the plan's network unless its weights are there, from the same data and settings.
 
+    Thresholds that the plan asks for are fixed too, unless the model's card has them.
+
     Returns:
         The model card, and whether anything was trained.
 
     Raises:
-        InputError: If the plan has no `[train]` table or names no weights to write.
+        InputError: If the plan has no `[train]` table or names no weights to write, or its
+            calibration split gives no threshold.
     """
+    waiting = calibrating(plan)
+    card, fresh = _train(plan, quiet=quiet)
+    if waiting is not None and plan.calibrate is not None:
+        card = calibrate(plan, plan.calibrate, card, *waiting)
+    return card, fresh
+
+
+def _train(plan: Plan, *, quiet: bool) -> tuple[Card, bool]:
     weights, settings = _weights(plan), _settings(plan)
     cohort = build_cohort(plan, "train")
     before = trained_before(plan, cohort)

@@ -30,6 +30,9 @@ class Card:
         curve: What `train` returned.
         versions: Of this package, torch and Python.
         date: When the weights were written, ISO 8601, UTC.
+        operating_points: Thresholds by name of the metric, each with `threshold`, the interval
+            `low` to `high` that it would vary in between such cohorts, `rule`, `split`,
+            `cohort_digest`, `patients` and `positives`.
     """
 
     network: str
@@ -44,6 +47,7 @@ class Card:
     curve: Sequence[Mapping[str, float]] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     date: str = ""
+    operating_points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def card_path(weights: Path) -> Path:
