@@ -55,7 +55,9 @@ def of_sums(sums: PatientSums) -> Portion:
     total = sums.denominator.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         values = np.where(total > 0, sums.numerator.sum(axis=0) / total, np.nan)
-        influence = (sums.numerator - values * sums.denominator) / total
+        off = sums.numerator - values * sums.denominator
+        rounding = 1e-12 * np.abs(sums.numerator).max(axis=0, initial=0.0)
+        influence = np.where(np.abs(off) > rounding, off, 0.0) / total
     influence = np.where(np.isfinite(values), np.nan_to_num(influence), 0.0)
     return Portion(values, influence, held, held.sum(axis=0), sums)
 
