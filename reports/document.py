@@ -68,6 +68,8 @@ class Evidence:
         records: One row per number.
         failures: One row per case that a probe could not score.
         estimates: One row per probe, metric and group.
+        gaps: One row per probe, metric and subgroup.
+        search: One row per probe, metric and group searched.
         judgements: Of the run's own policy; empty where nothing was judged.
         unjudged: Why nothing was judged; empty where something was.
     """
@@ -77,6 +79,8 @@ class Evidence:
     records: pd.DataFrame
     failures: pd.DataFrame
     estimates: pd.DataFrame
+    gaps: pd.DataFrame
+    search: pd.DataFrame
     judgements: tuple[Judgement, ...] = ()
     unjudged: str = ""
 
@@ -96,8 +100,9 @@ class Evidence:
             )
         judgements, unjudged = _judged(run)
         return cls(
-            run.manifest, run.cases, run.records, run.failures, run.estimates, judgements, unjudged
-        )
+            run.manifest, run.cases, run.records, run.failures, run.estimates, run.gaps,
+            run.search, judgements, unjudged,
+        )  # fmt: skip
 
     @property
     def verdict(self) -> Verdict | None:

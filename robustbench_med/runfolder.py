@@ -5,7 +5,9 @@ cases.parquet       one row per case: ids, split, attributes
 records/*.parquet   one file per cell: a probe on a shard of cases
 records.parquet     all cells, once the run is complete
 failures.parquet    cases that a probe could not score, and why
-estimates.parquet   what the reports print
+estimates.parquet   what the reports print of every probe, metric and group
+gaps.parquet        of every subgroup as a whole: do its groups differ, which is worst
+search.parquet      of every group searched among the attributes to explore
 """
 
 import hashlib
@@ -121,6 +123,16 @@ class Run:
     def estimates(self) -> "pd.DataFrame":
         """One row per number that the reports print."""
         return self._table("estimates.parquet")
+
+    @cached_property
+    def gaps(self) -> "pd.DataFrame":
+        """One row per probe, metric and subgroup with groups to compare."""
+        return self._table("gaps.parquet")
+
+    @cached_property
+    def search(self) -> "pd.DataFrame":
+        """One row per probe, metric and group that was searched."""
+        return self._table("search.parquet")
 
     def _table(self, name: str) -> "pd.DataFrame":
         path = self.folder / name

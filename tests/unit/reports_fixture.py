@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustbench_med.runfolder import FAILURES, RECORDS, Run, write_json
-from robustbench_med.statistics.table import estimate_run, to_arrow
+from robustbench_med.statistics.tables import tables_of
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -81,8 +81,8 @@ def make_run(folder: Path, *, seed=3, policy=POLICY, state="complete", patients=
         arrow = pa.Table.from_pandas(table, schema, preserve_index=False)
         pq.write_table(arrow, folder / f"{name}.parquet")
     manifest["failures"] = len(failures)
-    estimates = estimate_run(records, cases, failures, manifest)
-    pq.write_table(to_arrow(estimates), folder / "estimates.parquet")
+    for name, table in tables_of(records, cases, failures, manifest).items():
+        pq.write_table(table, folder / name)
     write_json(folder / "manifest.json", manifest)
     return Run.open(folder)
 
@@ -130,7 +130,7 @@ def _manifest(cases, policy, state):
                     "dice": {"better": "higher", "patient": "mean", "unit": ""},
                     "volume_error": {"better": "zero", "patient": "mean", "unit": "ml"}},
         "probes": probes,
-        "subgroups": [["sex"], ["site"], ["sex", "age_band"]],
+        "subgroups": [["sex"], ["site"], ["sex", "age_band"]], "explore": ["sex", "age_band"],
         "versions": {"python": "3.12.3", "robustbench-med": "0.1.0", "torch": "2.13.0"},
         "hardware": {"device": "cpu", "name": "x86_64", "cores": 2},
         "started": "2026-11-01T10:00:00Z", "finished": "2026-11-01T10:31:07Z",
