@@ -21,6 +21,7 @@ class Correct:
     better: ClassVar[Better] = "higher"
     patient: ClassVar[str] = "mean"
     unit: ClassVar[str] = ""
+    limits: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __call__(self, output: Tensor, target: Tensor) -> Tensor:
         """Score each case.

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from robustbench_med.clinical import diagnose
-from robustbench_med.metrics.heart import Pair, entries, measured
+from robustbench_med.metrics.context import entries
+from robustbench_med.metrics.heart import Pair, measured
 from robustbench_med.probes import Better
 
 
@@ -24,6 +25,7 @@ class Diagnosis:
     better: ClassVar[Better] = "higher"
     patient: ClassVar[str] = "mean"
     unit: ClassVar[str] = ""
+    limits: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __call__(
         self, output: Tensor, target: Tensor, context: Mapping[str, Tensor] | None = None

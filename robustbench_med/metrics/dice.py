@@ -1,6 +1,7 @@
 """How well a predicted region covers the true one."""
 
 from dataclasses import dataclass
+from math import nan
 from typing import ClassVar
 
 from torch import Tensor
@@ -27,6 +28,7 @@ class Dice:
     better: ClassVar[Better] = "higher"
     patient: ClassVar[str] = "dice"
     unit: ClassVar[str] = ""
+    limits: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         require_label("dice", self.label)
@@ -40,7 +42,8 @@ class Dice:
 
         Returns:
             `value`, in [0, 1], 0 where one region is empty, and NaN where both are, because
-            overlap is then undefined; `shared`, `predicted` and `true`, in voxels; all `(b,)`.
+            overlap is then undefined; `shared`, `predicted` and `true`, in voxels; `penalised`,
+            1 where one region alone is empty, 0 elsewhere, NaN where both are; all `(b,)`.
 
         Raises:
             InputError: If the shapes are no segmentation's, or have no such class.
@@ -49,4 +52,5 @@ class Dice:
         counts = {"shared": predicted & true, "predicted": predicted, "true": true}
         voxels = {name: region.sum(dim=1).double() for name, region in counts.items()}
         value = 2 * voxels["shared"] / (voxels["predicted"] + voxels["true"])
-        return {"value": value, **voxels}
+        lone = (voxels["predicted"] > 0) != (voxels["true"] > 0)
+        return {"value": value, **voxels, "penalised": lone.double().where(~value.isnan(), nan)}

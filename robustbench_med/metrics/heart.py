@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from robustbench_med.clinical import Measures, measure
-from robustbench_med.errors import CaseError, InputError
+from robustbench_med.errors import InputError
+from robustbench_med.metrics.context import spacings
 
 
 class Pair(NamedTuple):
@@ -37,30 +39,9 @@ def measured(
             f"{who}: needs whole patients, output (b, 4, 2, z, y, x) and target (b, 2, z, y, x), "
             f"got {tuple(output.shape)} and {tuple(target.shape)}"
         )
-    (spacings,) = entries(who, context, "spacing")
-    if spacings.ndim != 2 or spacings.shape[1] != 3:
-        raise CaseError(
-            f"{who}: needs spacing (3,) in mm per case, got {tuple(spacings.shape[1:])}"
-        )
+    lengths = spacings(who, context).cpu().numpy()
     predicted, true = (masks.cpu().numpy() for masks in (output.argmax(dim=1), target))
-    lengths = (spacings.isfinite() & (spacings > 0)).all(dim=1).tolist()
     return [
-        Pair(measure(p, spacing), measure(t, spacing)) if legal else None
-        for p, t, spacing, legal in zip(predicted, true, spacings.tolist(), lengths, strict=True)
+        None if np.isnan(spacing).any() else Pair(measure(p, spacing), measure(t, spacing))
+        for p, t, spacing in zip(predicted, true, lengths, strict=True)
     ]
-
-
-def entries(who: str, context: Mapping[str, Tensor] | None, *names: str) -> list[Tensor]:
-    """Read entries of the context, float64.
-
-    Raises:
-        CaseError: If any is missing, naming all that are.
-    """
-    there = context or {}
-    missing = [name for name in names if name not in there]
-    if missing:
-        raise CaseError(
-            f"{who}: needs {' and '.join(map(repr, missing))} in the case's context, which has "
-            f"{', '.join(there) or 'nothing'}"
-        )
-    return [there[name].double() for name in names]

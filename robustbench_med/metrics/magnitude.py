@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from robustbench_med.errors import InputError
+from robustbench_med.metrics.settings import is_number
 
 
 def magnitude(image: Tensor) -> Tensor:
@@ -28,8 +29,7 @@ def require_range(who: str, data_range: object) -> None:
     Raises:
         InputError: Naming the metric `who` and what it got.
     """
-    number = isinstance(data_range, (int, float)) and not isinstance(data_range, bool)
-    if data_range is not None and not (number and 0 < data_range < inf):  # type: ignore[operator]
+    if data_range is not None and not (is_number(data_range) and 0 < data_range < inf):
         raise InputError(f"{who}: data_range must be finite and above 0, got {data_range!r}")
 
 

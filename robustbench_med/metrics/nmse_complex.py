@@ -1,6 +1,7 @@
 """Squared error of a complex image, relative to the true image."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar
 
 import torch
@@ -24,6 +25,7 @@ class NmseComplex:
     better: ClassVar[Better] = "lower"
     patient: ClassVar[str] = "mean"
     unit: ClassVar[str] = ""
+    limits: ClassVar[tuple[float, float]] = (0.0, inf)
 
     def __call__(self, output: Tensor, target: Tensor) -> Tensor:
         """Score each case.

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from robustbench_med.errors import InputError
+from robustbench_med.metrics.settings import is_whole
 
 
 def require_label(who: str, label: object) -> None:
@@ -11,7 +12,7 @@ def require_label(who: str, label: object) -> None:
     Raises:
         InputError: Naming the metric and what it got.
     """
-    if isinstance(label, bool) or not isinstance(label, int) or label < 0:
+    if not (is_whole(label) and label >= 0):
         raise InputError(f"{who}: label must be a class index, at least 0, got {label!r}")
 
 

@@ -36,6 +36,7 @@ class Ssim:
     better: ClassVar[Better] = "higher"
     patient: ClassVar[str] = "mean"
     unit: ClassVar[str] = ""
+    limits: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 
     def __post_init__(self) -> None:
         require_range("ssim", self.data_range)

@@ -6,7 +6,8 @@ from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
-from robustbench_med.errors import CaseError, InputError
+from robustbench_med.errors import InputError
+from robustbench_med.metrics.context import spacings
 from robustbench_med.metrics.regions import regions, require_label
 from robustbench_med.probes import Better
 
@@ -55,20 +56,6 @@ class VolumeError:
         """
         predicted, true = regions("volume_error", output, target, self.label)
         voxels = (predicted.sum(dim=1) - true.sum(dim=1)).double()
-        return voxels if self.unit == "voxels" else voxels * _millilitres(context or {})
-
-
-def _millilitres(context: Mapping[str, Tensor]) -> Tensor:
-    """Volume of a voxel of each case, `(b,)`."""
-    if "spacing" not in context:
-        raise CaseError(
-            "volume_error: ml needs 'spacing' in the case's context, which has "
-            f"{', '.join(context) or 'nothing'}"
-        )
-    spacing = context["spacing"].double()
-    if spacing.ndim != 2 or spacing.shape[1] != 3:
-        raise CaseError(
-            f"volume_error: ml needs spacing (3,) in mm per case, got {tuple(spacing.shape[1:])}"
-        )
-    legal = (spacing.isfinite() & (spacing > 0)).all(dim=1)
-    return (spacing.prod(dim=1) / 1000).where(legal, float("nan"))
+        if self.unit == "voxels":
+            return voxels
+        return voxels * (spacings("volume_error", context).prod(dim=1) / 1000)

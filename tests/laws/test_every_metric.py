@@ -1,6 +1,7 @@
 """What every metric must keep: the suite runs on all declared metrics."""
 
 import inspect
+import math
 from typing import NamedTuple
 
 import pytest
@@ -58,15 +59,50 @@ def patients():
     return Sample(wrong + 0.1 * torch.randn(wrong.shape, generator=stream), perfect, target)
 
 
+def spots():
+    """Four lesions a case, of which the output misses one and overstates another, and a false one.
+
+    Cases differ in how much is overstated.
+    """
+    target = torch.zeros(6, 24, 30, dtype=torch.long)
+    for y, x in ((2, 3), (2, 15), (12, 4), (15, 20)):
+        target[:, y : y + 4, x : x + 5] = 1
+    found = target.clone()
+    found[:, 2:6, 3:8] = 0
+    found[:, 20:22, 2:4] = 1
+    for case in range(6):
+        found[case, 15 : 20 + case // 2, 18:26] = 1
+    wrong, perfect = (F.one_hot(mask, 2).movedim(-1, 1).float() for mask in (found, target))
+    return Sample(wrong, perfect, target)
+
+
+def classes():
+    """Outputs that lean towards the true class, and some that do not."""
+    stream = torch.Generator().manual_seed(4)
+    target = torch.tensor([0, 1, 2, 1, 0, 1])
+    truth = F.one_hot(target, 3).float()
+    return Sample(truth + torch.randn(6, 3, generator=stream), 9 * truth, target)
+
+
 OF_IMAGES = dict.fromkeys(("nmse", "nmse_complex", "psnr", "psnr_complex", "ssim"), images)
-OF_PATIENTS = dict.fromkeys(("measure_error", "diagnosis"), patients)
-SAMPLES = [(name, {**OF_IMAGES, **OF_PATIENTS}.get(name, segmentation)) for name in NAMES]
+OF_PATIENTS = dict.fromkeys(("measure_error", "diagnosis", "reclassified"), patients)
+OF_SPOTS = dict.fromkeys(("hausdorff", "surface_distance", "surface_dice", "lesions"), spots)
+SAMPLE_OF = {**OF_IMAGES, **OF_PATIENTS, **OF_SPOTS, "detection": classes}
+SAMPLES = [(name, SAMPLE_OF.get(name, segmentation)) for name in NAMES]
+SETTINGS = {"surface_dice": {"tolerance_mm": 2.0}}
 every_metric = pytest.mark.parametrize(("name", "sample"), SAMPLES, ids=NAMES)
+every_metric_of_images = pytest.mark.parametrize(
+    ("name", "sample"), [pair for pair in SAMPLES if pair[1] is not classes]
+)
+
+
+def build(name):
+    return components.build("metrics", name, **SETTINGS.get(name, {}))
 
 
 def score(name, output, target):
     """Every entry of the metric by name, "value" for its own."""
-    metric = components.build("metrics", name)
+    metric = build(name)
     extra = {}
     if "context" in inspect.signature(metric).parameters:
         extra["context"] = CONTEXT
@@ -76,7 +112,7 @@ def score(name, output, target):
 
 @every_metric
 def test_a_metric_says_what_its_numbers_mean(name, sample):
-    metric = components.build("metrics", name)
+    metric = build(name)
     assert metric.better in ("higher", "lower", "zero")
     assert metric.patient in ("mean", "sum", "dice")
     assert isinstance(metric.unit, str)
@@ -98,6 +134,16 @@ def test_a_case_scores_the_same_wherever_it_stands_in_the_batch(name, sample):
 
 
 @every_metric
+def test_a_metric_keeps_within_the_limits_that_it_states(name, sample):
+    low, high = getattr(build(name), "limits", (-math.inf, math.inf))
+    output, perfect, target = sample()
+    for answer in (output, perfect, -perfect):
+        value = score(name, answer, target)["value"]
+        assert (low - 1e-12 <= value).all()
+        assert (value <= high + 1e-12).all()
+
+
+@every_metric_of_images
 def test_mirroring_output_and_target_alike_changes_nothing(name, sample):
     output, _, target = sample()
     straight = score(name, output, target)
@@ -110,7 +156,7 @@ def test_mirroring_output_and_target_alike_changes_nothing(name, sample):
 @every_metric
 def test_nothing_scores_better_than_the_right_answer(name, sample):
     output, perfect, target = sample()
-    better = components.build("metrics", name).better
+    better = build(name).better
     right, wrong = score(name, perfect, target)["value"], score(name, output, target)["value"]
     cost = {"higher": lambda v: -v, "lower": lambda v: v, "zero": lambda v: v.abs()}[better]
     assert (cost(right) <= cost(wrong)).all()
