@@ -85,17 +85,19 @@ def replicate(table: Counts8, influence: Floats, held: NDArray[np.bool_]) -> Rep
     both = np.concatenate([scaled, np.square(scaled), sizes.astype(np.float32)], axis=1)
     shift = np.empty((draws, width), dtype=np.float32)
     variance = np.empty((draws, width), dtype=np.float32)
-    counted = held.sum(axis=0)
+    counted = held.sum(axis=0, dtype=np.float32)
     for rows in _blocks(draws, len(influence)):
         sums = table[rows].astype(np.float32) @ both
         first, second, drawn = np.split(sums, [width, 2 * width], axis=1)
         _standardise(first, second, drawn[:, place], counted, shift[rows], variance[rows])
-    return Replicates(shift * scale.astype(np.float32), variance * np.square(scale, dtype="f4"))
+    return Replicates(
+        shift * scale.astype(np.float32), variance * np.square(scale).astype(np.float32)
+    )
 
 
 def _standardise(
     first: NDArray[np.float32], second: NDArray[np.float32], drawn: NDArray[np.float32],
-    counted: NDArray[np.intp], shift: NDArray[np.float32], variance: NDArray[np.float32],
+    counted: NDArray[np.float32], shift: NDArray[np.float32], variance: NDArray[np.float32],
 ) -> None:  # fmt: skip
     """Shift and variance as if as many patients had been drawn as there are."""
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -21,7 +21,7 @@ class Adjusted:
 
     Attributes:
         holm: `(g, q)`, over the declared groups, under each probe and metric by itself.
-        joint: `(g, q)`, over all groups and probes of a metric, by the greatest studentised gap.
+        joint: `(g, q)`, over all groups and probes of a metric, by the greatest deviate.
         interaction: `(g, q)`, of the changes' differences, over the declared groups.
         tests: `(q,)`, comparisons in each family of `holm`.
     """

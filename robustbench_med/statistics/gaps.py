@@ -90,12 +90,13 @@ def _range(gap: Gap) -> dict[str, object]:
 
 
 def _any(groups: Sequence[GroupFindings], column: int) -> float:
-    """p-value of "no group differs from its rest", by the largest of their studentised gaps."""
+    """p-value of "no group differs from its rest", by the largest of their deviates."""
     gaps = [g.gap for g in groups if g.gap is not None and g.compared[column]]
-    if not gaps:
+    tested = [gap for gap in gaps if not math.isnan(gap.statistic[column])]
+    if not tested:
         return math.nan
-    observed = np.array([gap.statistic[column] for gap in gaps])
-    return float(max_t(observed, np.stack([gap.draws[:, column] for gap in gaps], axis=1)).min())
+    observed = np.array([gap.statistic[column] for gap in tested])
+    return float(max_t(observed, np.stack([gap.draws[:, column] for gap in tested], axis=1)).min())
 
 
 def _worst(groups: Sequence[GroupFindings], column: int, better: str) -> WorstGroup | None:

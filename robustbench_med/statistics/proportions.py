@@ -1,6 +1,7 @@
 """Intervals for shares: of independent patients, and of cases that share patients."""
 
 import math
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,7 +29,12 @@ def wilson(successes: float, n: float, level: float = 0.95) -> Limits:
     Source: Wilson, J. Am. Stat. Assoc. 1927, 22:209-212.
     """
     _check(successes, n, level)
-    return score_limits(successes / n, n, float(stats.norm.ppf((1 + level) / 2)))
+    return score_limits(successes / n, n, _deviate(level))
+
+
+@cache
+def _deviate(level: float) -> float:
+    return float(stats.norm.ppf((1 + level) / 2))
 
 
 def score_limits(share: float, n: float, z: float) -> Limits:

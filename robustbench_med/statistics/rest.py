@@ -31,8 +31,9 @@ class Gap:
     Attributes:
         rest: Sample of the other cases.
         differences: Group minus rest.
-        draws: `(draws, q)`, studentised resamples of the differences.
-        statistic: `(q,)`, differences over their errors, what `draws` are compared with.
+        draws: `(draws, q)`, resamples of the differences as normal deviates.
+        statistic: `(q,)`, the deviates of their p-values, what `draws` are compared with: small
+            samples are allowed for in the p-value, dependence between tests in the draws.
     """
 
     rest: Sample
@@ -50,8 +51,9 @@ def against_rest(
     rest = sample(readings, drawn, ~chosen)
     both = own.replicates.against(rest.replicates)
     error = np.hypot(own.portion.error, rest.portion.error)
-    statistic = studentised.statistic(own.portion.values - rest.portion.values, error)
-    return Gap(rest, _differences(own, rest, both, error), both.studentised(), statistic)
+    differences = _differences(own, rest, both, error)
+    statistic = studentised.deviate_of(np.array([found.p for found in differences]))
+    return Gap(rest, differences, studentised.deviates(both.studentised()), statistic)
 
 
 def _many(drawn: Drawn, chosen: Flags) -> bool:

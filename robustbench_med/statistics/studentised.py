@@ -64,7 +64,19 @@ def p_values(
     return np.where(np.isfinite(observed), found, np.nan)
 
 
-def statistic(values: Floats, errors: Floats) -> NDArray[np.float64]:
-    """Value over error, 0 where there is none: what draws are compared with."""
-    good = np.isfinite(values) & (errors > 0)
-    return np.divide(values, errors, out=np.zeros_like(values), where=good)
+def deviates(draws: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give every draw of a column the normal deviate of its rank, `(draws, q)`.
+
+    On this scale columns with long and with short tails can be held against one another, and
+    each keeps its dependence on the others.
+    """
+    order = np.argsort(draws, axis=0, kind="stable")
+    scale = stats.norm.ppf(np.arange(1, len(draws) + 1) / (len(draws) + 1)).astype(np.float32)
+    found = np.empty_like(draws)
+    np.put_along_axis(found, order, scale[:, None], axis=0)
+    return found
+
+
+def deviate_of(p: Floats) -> Floats:
+    """Normal deviate whose two-sided p-value is `p`; NaN where there is none."""
+    return np.asarray(stats.norm.isf(np.maximum(p, np.finfo(float).tiny) / 2))
