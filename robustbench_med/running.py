@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-TABLES = ("cases.parquet", "records.parquet", "failures.parquet", "estimates.parquet")
+TABLES = (
+    "cases.parquet", "records.parquet", "failures.parquet", "estimates.parquet", "gaps.parquet",
+    "search.parquet",
+)  # fmt: skip
 WRITTEN = (*TABLES, "report.html", "summary.md", "junit.xml")
 
 
@@ -153,11 +156,11 @@ def _finish(prepared: Prepared, run: Run, manifest: dict[str, Any], seconds: flo
 
 def _estimate(run: Run, records: pa.Table, failures: pa.Table, manifest: Mapping[str, Any]) -> None:
     """Write every table that statistics makes of the records."""
-    from robustbench_med.statistics.table import estimate_run, to_arrow
+    from robustbench_med.statistics.tables import tables_of
 
-    cases = Run(run.folder).cases
-    estimates = estimate_run(records.to_pandas(), cases, failures.to_pandas(), manifest)
-    write_table(run.folder / "estimates.parquet", to_arrow(estimates))
+    made = tables_of(records.to_pandas(), run.cases, failures.to_pandas(), manifest)
+    for name, table in made.items():
+        write_table(run.folder / name, table)
 
 
 def failed_share(failures: "pd.DataFrame", inquiries: Sequence[Inquiry]) -> float:
