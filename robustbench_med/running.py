@@ -158,7 +158,8 @@ def _estimate(run: Run, records: pa.Table, failures: pa.Table, manifest: Mapping
     """Write every table that statistics makes of the records."""
     from robustbench_med.statistics.tables import tables_of
 
-    made = tables_of(records.to_pandas(), run.cases, failures.to_pandas(), manifest)
+    cases = Run(run.folder).cases
+    made = tables_of(records.to_pandas(), cases, failures.to_pandas(), manifest)
     for name, table in made.items():
         write_table(run.folder / name, table)
 
