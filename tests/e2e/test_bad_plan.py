@@ -8,6 +8,8 @@ PGD_BALL = 'ball = { norm = "linf", eps = [0.02, 0.05] }'
 IBP_BALL = 'ball = { norm = "linf", eps = 0.02 }'
 CORRECT = '[[metrics]]\nuse = "correct"'
 MODEL = 'use = "study_model:load"'
+SPLITS = 'splits = { train = 0.5, val = 0.2, test = 0.3 }\nsplit = "test"'
+TRAIN = "\n[train]\nepochs = 1\n\n"
 
 # What the plan's own text shows to be wrong: what to change, and the one line it must give.
 IN_THE_PLAN = {
@@ -69,6 +71,62 @@ IN_THE_PLAN = {
         ("cohort: folder: environment variable RBMED_NO_SUCH_FOLDER is not set; "
         "set it to what stands for it in '${RBMED_NO_SUCH_FOLDER}/x'"),
     ),
+    "a tolerance that is a text": (
+        CORRECT, f'{CORRECT}\ntolerance = "0.7"',
+        "metrics 1: tolerance: expected a finite number, got '0.7'",
+    ),
+    "a misspelt tolerance": (
+        CORRECT, f"{CORRECT}\ntolerence = 0.7", "metrics: correct has no setting 'tolerence'",
+    ),
+    "attributes to explore that are no list": (
+        "seed = 3", 'explore = "sex"',
+        "plan.toml: explore: expected a list of names of attributes, got 'sex'",
+    ),
+    "an attribute to explore named twice": (
+        "seed = 3", 'explore = ["sex", "site", "sex"]', "explore: 'sex' is there 2 times",
+    ),
+    "a split held against no split": (
+        "seed = 3", 'against = "train"',
+        "against: all cases are tested; name the tested ones: split, in [cohort]",
+    ),
+    "a split held against itself": (
+        "[cohort]", f'against = "test"\n\n[cohort]\n{SPLITS}',
+        "against: 'test' is the split that is tested; name another",
+    ),
+    "a threshold from no rule": (
+        "[cohort]", f"[calibrate]\nsplit = 'val'\n{TRAIN}[cohort]\n{SPLITS}",
+        "calibrate: expected exactly one of sensitivity and specificity, got neither",
+    ),
+    "a threshold from two rules": (
+        "[cohort]",
+        f"[calibrate]\nsplit = 'val'\nsensitivity = 0.9\nspecificity = 0.9\n"
+        f"{TRAIN}[cohort]\n{SPLITS}",
+        "calibrate: expected exactly one of sensitivity and specificity, got both",
+    ),
+    "a threshold that must find everything": (
+        "[cohort]",
+        f"[calibrate]\nsplit = 'val'\nsensitivity = 1.0\n{TRAIN}[cohort]\n{SPLITS}",
+        "calibrate: expected a sensitivity or specificity over 0 and under 1, got 1.0",
+    ),
+    "a threshold from the tested split": (
+        "[cohort]",
+        f"[calibrate]\nsplit = 'test'\nsensitivity = 0.9\n{TRAIN}[cohort]\n{SPLITS}",
+        "calibrate: split: 'test' is tested: a threshold chosen on it flatters; name another",
+    ),
+    "a threshold from the training split": (
+        "[cohort]",
+        f"[calibrate]\nsplit = 'train'\nsensitivity = 0.9\n{TRAIN}[cohort]\n{SPLITS}",
+        "calibrate: split: 'train' is trained on: its cases fit too well; name another",
+    ),
+    "a threshold without training": (
+        "[cohort]", f"[calibrate]\nsplit = 'val'\nspecificity = 0.9\n\n[cohort]\n{SPLITS}",
+        "calibrate: [train] is missing: rbmed train is what fixes the threshold",
+    ),
+    "a misspelt rule of a threshold": (
+        "[cohort]",
+        f"[calibrate]\nsplit = 'val'\nsensitivty = 0.9\n{TRAIN}[cohort]\n{SPLITS}",
+        "calibrate: unknown key 'sensitivty'; did you mean 'sensitivity'?",
+    ),
     "no TOML": ("seed = 3", "seed = = 3", ("plan.toml: cannot be read as TOML: Invalid value "
                 "(at line 3, column 8)")),
     "a policy that is not there": (
@@ -99,6 +157,14 @@ BESIDE_THE_DATA = {
     "a subgroup that does not exist": (
         'subgroups = ["sex"]', 'subgroups = [["sex", "siet"]]',
         "subgroups: the cohort has no attribute 'siet'; did you mean 'site'?",
+    ),
+    "an attribute to explore that does not exist": (
+        "seed = 3", 'explore = ["sxe"]',
+        "explore: the cohort has no attribute 'sxe'; did you mean 'sex'?",
+    ),
+    "a split to hold against that does not exist": (
+        "[cohort]", f'against = "trian"\n\n[cohort]\n{SPLITS}',
+        "against: split: no 'trian'; did you mean 'train'?",
     ),
     "a column that does not exist": (
         '"patient_id"', '"patientid"', "has no column 'patientid'; did you mean 'patient_id'?",
