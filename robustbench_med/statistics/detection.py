@@ -26,13 +26,14 @@ class Figure:
         better: What a good value is.
         limits: Between which it lies by definition.
         of_cases: Makes it from score, positive, patient and the number of patients.
-        interval: Makes an estimate of it, where the bootstrap's interval is not the best.
+        interval: Makes an estimate of it from the number of patients on the smaller side, where
+            the bootstrap's interval is not the best.
     """
 
     better: Better
     limits: tuple[float, float] | None
     of_cases: OfCases
-    interval: Callable[[Linear], Estimate] | None = None
+    interval: Callable[[Linear, int], Estimate] | None = None
 
     def measure(self, scores: Scores, patient_ids: Ids, chosen: Flags) -> Portion:
         """Make the figure of the chosen cases under every probe."""
@@ -64,8 +65,8 @@ def _slope(score: Floats, positive: Flags, patient: Ids, patients: int) -> Linea
     return calibration(score, positive, patient, patients)[1]
 
 
-def _auc_estimate(linear: Linear) -> Estimate:
-    low, high = auc_interval(linear)
+def _auc_estimate(linear: Linear, smaller: int) -> Estimate:
+    low, high = auc_interval(linear, smaller)
     return Estimate(linear.value, low, high, "" if np.isnan(low) else OBUCHOWSKI)
 
 

@@ -30,7 +30,8 @@ class Reading:
         scores: Whose cases are counted and measured.
         measure: Makes the estimates of the chosen cases.
         share: Whether it is a share of 0/1 values.
-        interval: Makes the estimate that brings its own interval; None for the bootstrap's.
+        interval: Makes an estimate, with its interval, of the deciding patients; None where the
+            bootstrap does.
         by_patient: Whether it is a ratio of what patients add, so that any group has one.
     """
 
@@ -40,7 +41,7 @@ class Reading:
     scores: Scores
     measure: Measure
     share: bool = False
-    interval: Callable[[Linear], Estimate] | None = None
+    interval: Callable[[Linear, int], Estimate] | None = None
     by_patient: bool = True
 
     @property

@@ -50,7 +50,9 @@ def against_rest(
         return None
     rest = sample(readings, drawn, ~chosen)
     both = own.replicates.against(rest.replicates)
-    error = np.hypot(own.portion.error, rest.portion.error)
+    sides = own.portion.error, rest.portion.error
+    # A side without spread would lend the difference a certainty that it has not.
+    error = np.where(np.minimum(*sides) > 0, np.hypot(*sides), np.nan)
     differences = _differences(own, rest, both, error)
     statistic = studentised.deviate_of(np.array([found.p for found in differences]))
     return Gap(rest, differences, studentised.deviates(both.studentised()), statistic)

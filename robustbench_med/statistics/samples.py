@@ -94,7 +94,9 @@ def _interval(reading: Reading, own: Portion, place: int) -> Estimate | None:
     """The interval that a statistic brings with it, such as that of an AUC."""
     if reading.interval is None:
         return None
-    return reading.interval(own.linear(place)) if own.patients[place] else bare(np.nan)
+    if not own.patients[place]:
+        return bare(np.nan)
+    return reading.interval(own.linear(place), int(own.deciding[place]))
 
 
 def _counts(scores: Scores, chosen: Flags) -> NDArray[np.int64]:
