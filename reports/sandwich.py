@@ -1,7 +1,7 @@
 """Compares a certificate with the attacks in its ball, on the cases that both speak of."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -96,10 +96,10 @@ def _restricted(evidence: Evidence, same: set[str], probes: list[Mapping[str, An
         return table[table["case_id"].isin(same) & table["probe"].isin(names)]
 
     records = kept(evidence.records)
-    return Evidence(
+    return replace(
+        evidence,
         manifest={**evidence.manifest, "probes": asked, "subgroups": []},
         cases=evidence.cases[evidence.cases["case_id"].isin(same)],
         records=records[records["metric"].isin([SCORE, *ANSWERS])],
         failures=kept(evidence.failures),
-        estimates=evidence.estimates,
     )
