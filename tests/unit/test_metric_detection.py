@@ -50,6 +50,13 @@ def test_small_probabilities_do_not_drown_in_those_near_one():
     assert found.tolist() == pytest.approx(expected, rel=1e-8)
 
 
+def test_outputs_in_single_precision_are_scored_in_double():
+    output = torch.tensor([[0.1, 7.3, -0.4], [1.7, 0.2, 0.3]])
+    found = Detection()(output, torch.tensor([1, 1]))["value"]
+    expected = [softmax(row, 1) for row in output.double().tolist()]
+    assert found.tolist() == pytest.approx(expected, rel=1e-12)
+
+
 def test_no_probability_is_rounded_to_0_or_1_and_its_complement_is_exact():
     output = torch.tensor([[0.0, 800.0], [0.0, -800.0], [0.0, 40.0], [0.0, 36.0]])
     wrong = Detection()(output, torch.tensor([0, 1, 0, 0]))["value"]

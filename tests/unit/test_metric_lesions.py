@@ -52,13 +52,12 @@ def test_the_overlap_that_counts_is_a_share_of_the_true_lesion():
 
 
 def test_a_share_that_is_just_met_is_met_whatever_the_rounding():
-    for tenths in range(1, 11):
-        true = torch.ones(10, 10).long()
-        predicted = torch.zeros(10, 10).long()
-        predicted[:tenths] = 1
-        assert score(predicted, true, overlap=tenths / 10)[1] == 1
-        predicted[tenths - 1, 0] = 0
-        assert score(predicted, true, overlap=tenths / 10)[1] == 0
+    true = torch.ones(10, 10).long()
+    for hundredths in (1, 7, 10, 14, 28, 29, 55, 57, 58, 100):  # 0.07 * 100 is above 7
+        predicted = (torch.arange(100) < hundredths).long().view(10, 10)
+        assert score(predicted, true, overlap=hundredths / 100)[1] == 1
+        predicted[0, 0] = 0
+        assert score(predicted, true, overlap=hundredths / 100)[1] == 0
 
 
 def test_a_prediction_that_grazes_a_lesion_finds_nothing_and_is_not_false():
