@@ -2,13 +2,24 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from robustbench_med.statistics.bootstrap import generator, percentile, resample
-from robustbench_med.statistics.comparison import NEWCOMBE, OWN_LIMITS, difference
-from robustbench_med.statistics.estimate import BOOTSTRAP, Estimate, of_mean, of_share
+from robustbench_med.statistics.comparison import (
+    CLUSTERED,
+    NEWCOMBE,
+    NO_DIFFERENCE,
+    Difference,
+    of_means,
+    of_shares,
+)
+from robustbench_med.statistics.estimate import BOOTSTRAP, CLOPPER_PEARSON, bare, of_share
+from robustbench_med.statistics.proportions import score_limits, wilson
 
-WHATEVER = np.array([0.0, 1.0])
+COUNTS = [
+    (56, 70, 48, 80), (9, 10, 3, 10), (10, 10, 0, 20), (0, 10, 0, 10), (29, 29, 11, 12),
+    (12, 30, 20, 30), (1, 40, 8, 35), (150, 400, 220, 410),
+]  # fmt: skip
 
 
 def share(successes, n, cases=1):
@@ -16,55 +27,97 @@ def share(successes, n, cases=1):
     return of_share(counted, np.full(n, float(cases)))
 
 
-@pytest.mark.parametrize(
-    "counts", [(56, 70, 48, 80), (9, 10, 3, 10), (10, 10, 0, 20), (0, 10, 0, 10), (29, 29, 11, 12)]
-)
+@pytest.mark.parametrize("counts", COUNTS)
 def test_newcombe_equals_statsmodels(counts):
     a, n, b, m = counts
-    found = difference(share(a, n), share(b, m), WHATEVER, WHATEVER)
+    found = of_shares(share(a, n), share(b, m), NEWCOMBE)
     oracle = confint_proportions_2indep(a, n, b, m, method="newcomb", compare="diff")
     assert found.method == NEWCOMBE
     assert found.value == pytest.approx(a / n - b / m)
     assert (found.low, found.high) == pytest.approx(oracle, abs=1e-10)
 
 
-def test_other_values_get_the_bootstrap_of_the_difference():
+@pytest.mark.parametrize("counts", [c for c in COUNTS if c[0] / c[1] != c[2] / c[3]])
+def test_at_the_level_of_p_the_interval_just_reaches_zero(counts):
+    a, n, b, m = counts
+    found = of_shares(share(a, n), share(b, m))
+    assert 0 < found.p < 1
+    oracle = confint_proportions_2indep(a, n, b, m, method="newcomb", compare="diff", alpha=found.p)
+    assert min(abs(oracle[0]), abs(oracle[1])) < 1e-7
+
+
+def test_p_is_below_a_twentieth_just_where_the_interval_leaves_out_zero():
+    verdicts = set()
+    for a in range(13):
+        for b in range(26):
+            found = of_shares(share(a, 12), share(b, 25))
+            apart = found.low > 0 or found.high < 0
+            assert (found.p < 0.05) == apart, (a, b)
+            verdicts.add(apart)
+    assert verdicts == {True, False}
+
+
+def test_the_smaller_the_gap_the_larger_is_p():
+    p = [of_shares(share(a, 40), share(20, 40)).p for a in range(20, 41)]
+    assert p[0] == 1.0
+    assert (np.diff(p) < 0).all()
+
+
+def test_p_is_never_negative_however_far_apart_the_shares_are():
+    assert of_shares(share(3000, 3000), share(0, 3000)).p == 0.0
+
+
+def test_several_cases_per_patient_use_the_effective_number_of_trials():
     rng = np.random.default_rng(0)
-    draws, means = [], []
-    for seed, shift in enumerate([1.0, 0.0]):
-        values, ones = rng.normal(shift, size=40), np.ones(40)
-        draws.append(resample(values[:, None], ones[:, None], generator(seed), 400)[:, 0])
-        means.append(of_mean(values, ones, draws[-1]))
-    found = difference(*means, *draws)
-    assert found.method == BOOTSTRAP
-    assert found.value == means[0].value - means[1].value
-    assert (found.low, found.high) == percentile(draws[0] - draws[1])
+    cases = np.full(30, 6.0)
+    first, second = (of_share(rng.binomial(6, rng.beta(2, 1, 30)).astype(float), cases)
+                     for _ in range(2))  # fmt: skip
+    found = of_shares(first, second)
+    (low, high), (lower, upper) = (wilson(s.value * s.trials, s.trials) for s in (first, second))
+    gap = first.value - second.value
+    below = math.hypot(first.value - low, upper - second.value)
+    above = math.hypot(high - first.value, second.value - lower)
+    assert found.method == CLUSTERED
+    assert (found.low, found.high) == pytest.approx((gap - below, gap + above), abs=1e-12)
 
 
-def test_a_side_without_spread_brings_its_own_limits_not_zero_width():
+def test_a_side_without_spread_counts_each_patient_once_and_has_no_zero_width():
     still, moving = share(12, 12, cases=4), share(20, 40, cases=4)
-    draws = np.random.default_rng(0).normal(0.5, 0.08, 300)
-    found = difference(still, moving, np.ones(300), draws)
-    assert found.method == OWN_LIMITS
-    below = math.hypot(1 - still.low, moving.high - 0.5)
-    above = math.hypot(0.0, 0.5 - moving.low)
+    assert (still.method, still.trials) == (CLOPPER_PEARSON, 12)
+    found = of_shares(still, moving)
+    z = stats.norm.ppf(0.975)
+    below = math.hypot(1 - score_limits(1, 12, z)[0], moving.high - 0.5)
+    above = 0.5 - moving.low
     assert (found.low, found.high) == pytest.approx((0.5 - below, 0.5 + above))
 
 
 def test_no_interval_on_a_side_leaves_the_difference_without_one():
-    known = Estimate(0.5, 0.4, 0.6, BOOTSTRAP, 50, 0)
-    bare = Estimate(0.7, math.nan, math.nan, "", 50, 0)
-    for first, second in ((known, bare), (bare, known)):
-        found = difference(first, second, WHATEVER, WHATEVER)
+    known = share(5, 10)
+    for first, second in ((known, bare(0.7)), (bare(0.7), known)):
+        found = of_shares(first, second)
         assert abs(found.value) == pytest.approx(0.2)
-        assert math.isnan(found.low)
-        assert math.isnan(found.high)
+        assert np.isnan([found.low, found.high, found.p]).all()
         assert found.method == ""
+    assert math.isnan(of_shares(known, bare(math.nan)).value)
 
 
 def test_swapping_the_sides_mirrors_the_difference():
-    first, second = share(9, 10), share(30, 60)
-    one, other = (
-        difference(*pair, WHATEVER, WHATEVER) for pair in ((first, second), (second, first))
-    )
+    one, other = (of_shares(*pair) for pair in [(share(9, 10), share(30, 60)),
+                                                (share(30, 60), share(9, 10))])  # fmt: skip
     assert (one.value, one.low, one.high) == pytest.approx((-other.value, -other.high, -other.low))
+    assert one.p == other.p
+
+
+def test_means_bring_their_limits_or_none():
+    found = of_means(0.3, 0.1, 0.6, 0.01)
+    assert found == Difference(0.3, 0.1, 0.6, BOOTSTRAP, 0.01)
+    for low, high in ((math.nan, 0.6), (0.1, math.nan)):
+        without = of_means(0.3, low, high, 0.01)
+        assert (without.value, without.method) == (0.3, "")
+        assert np.isnan([without.low, without.high, without.p]).all()
+
+
+def test_the_error_is_that_of_a_normal_interval_as_wide():
+    low, high = stats.norm.interval(0.95, loc=2, scale=0.7)
+    assert of_means(2.0, low, high, 0.1).error == pytest.approx(0.7)
+    assert math.isnan(NO_DIFFERENCE.error)

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from robustbench_med.statistics.patients import beside, patient_sums
-from robustbench_med.statistics.scores import ProbeEntry, Scores
+from robustbench_med.statistics.patients import patient_sums
+from robustbench_med.statistics.scores import Meaning, ProbeEntry, Scores
 
-PATIENTS = np.array(["p", "p", "q", "q", "r"], dtype=object)
+PATIENTS = np.array([0, 0, 1, 1, 2])
 ALL = np.ones(5, dtype=bool)
 NAN = np.nan
 
@@ -15,7 +15,7 @@ def scores(values, patient, asked=None, parts=None):
     probes = (ProbeEntry("clean", "clean", 0.0),)
     none = np.zeros_like(asked)
     parts = None if parts is None else np.array(parts, dtype=float)[:, :, None]
-    return Scores("m", "higher", patient, probes, values, asked, none, parts)
+    return Scores("m", Meaning("higher", patient), probes, values, asked, none, parts)
 
 
 def columns(sums):
@@ -62,12 +62,11 @@ def test_only_the_chosen_cases_and_their_patients_count():
     assert columns(found) == ([2, 5], [1, 1])
 
 
-def test_metrics_stand_side_by_side():
-    one = patient_sums(scores([1, 2, 3, 4, 5], "mean"), PATIENTS, ALL)
-    two = patient_sums(scores([1, 2, 3, 4, 5], "sum"), PATIENTS, ALL)
-    found = beside([one, two])
-    assert found.numerator.tolist() == [[3, 3], [7, 7], [5, 5]]
-    assert found.denominator.tolist() == [[2, 1], [2, 1], [1, 1]]
+def test_every_probe_is_added_up_by_itself():
+    two = three("mean", "higher", [[1, NAN, 2], [2, 3, 5]])
+    found = patient_sums(two, np.array([4, 7]), np.ones(2, dtype=bool))
+    assert found.numerator.tolist() == [[1, 0, 2], [2, 3, 5]]
+    assert found.denominator.tolist() == [[1, 0, 1], [1, 1, 1]]
 
 
 def three(patient, better, values, parts=None):
@@ -78,7 +77,7 @@ def three(patient, better, values, parts=None):
     )
     values = np.array(values, dtype=float)
     asked = np.ones_like(values, dtype=bool)
-    return Scores("m", better, patient, probes, values, asked, ~asked, parts)
+    return Scores("m", Meaning(better, patient), probes, values, asked, ~asked, parts)
 
 
 def test_a_patients_worst_dice_is_no_better_than_one_attack_alone():
@@ -93,7 +92,7 @@ def test_a_patients_worst_dice_is_no_better_than_one_attack_alone():
     )
     found = patient_sums(
         three("dice", "higher", [[0, 0, 0], [0.9, 0.8, 0.8]], parts),
-        np.array(["p", "p"], dtype=object),
+        np.zeros(2, dtype=int),
         np.ones(2, dtype=bool),
     )
     clean, attack, worst = found.numerator[0]
@@ -105,14 +104,24 @@ def test_a_patients_worst_signed_sum_is_no_nearer_to_zero_than_one_attack_alone(
     # The largest errors by slice, +3 and -4, cancel; the attack's own, +3 and +2, do not.
     found = patient_sums(
         three("sum", "zero", [[1, 3, 3], [-4, 2, -4]]),
-        np.array(["p", "p"], dtype=object),
+        np.zeros(2, dtype=int),
         np.ones(2, dtype=bool),
     )
     assert found.numerator[0].tolist() == [-3, 5, 5]
 
 
+def test_the_worst_case_is_farthest_from_one_where_one_is_best():
+    found = patient_sums(
+        three("sum", "one", [[0.5, 1.5, 1.5], [0.2, 0.3, 0.2]]),
+        np.zeros(2, dtype=int),
+        np.ones(2, dtype=bool),
+    )
+    # 0.7, 1.8 and 1.7: the attack's own cases are 0.8 away from 1
+    assert found.numerator[0] == pytest.approx([0.7, 1.8, 1.8])
+
+
 def test_an_attack_on_fewer_cases_of_a_patient_is_no_rival():
     scores = three("sum", "lower", [[1, 7, 7], [1, NAN, 1]])
     scores.asked[1, 1] = False
-    found = patient_sums(scores, np.array(["p", "p"], dtype=object), np.ones(2, dtype=bool))
+    found = patient_sums(scores, np.zeros(2, dtype=int), np.ones(2, dtype=bool))
     assert found.numerator[0].tolist() == [2, 7, 8]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from robustbench_med.statistics.scores import ProbeEntry, Scores
+from robustbench_med.statistics.scores import Meaning, ProbeEntry, Scores
 from robustbench_med.statistics.worst import with_worst, worst_of
 
 NAN = np.nan
@@ -30,8 +30,8 @@ ASKED = np.ones_like(FAILED)
 ASKED[4, 1:4] = False
 
 
-def scores(better="higher", values=VALUES, parts=None):
-    return Scores("m", better, "mean", PROBES, values, ASKED, FAILED, parts)
+def scores(better="higher", values=VALUES, parts=None, penalised=None):
+    return Scores("m", Meaning(better), PROBES, values, ASKED, FAILED, parts, penalised)
 
 
 def column(found, name):
@@ -58,7 +58,7 @@ def test_failures_are_counted_and_unasked_cases_are_not():
 def test_a_clean_failure_counts_only_where_an_attack_was_tried():
     failed = FAILED.copy()
     failed[[0, 4], 0] = True
-    found = with_worst(Scores("m", "higher", "mean", PROBES, VALUES, ASKED, failed))
+    found = with_worst(Scores("m", Meaning("higher"), PROBES, VALUES, ASKED, failed))
     assert found.failed[:, 6].tolist() == [True, False, False, True, False, False]
 
 
@@ -71,6 +71,23 @@ def test_worst_is_farthest_from_zero_with_its_sign_where_zero_is_better():
     values = VALUES.copy()
     values[0, :3] = [2.0, -5.0, 4.0]
     assert with_worst(scores("zero", values)).values[0, 6] == -5.0
+
+
+def test_worst_is_farthest_from_one_where_one_is_better():
+    values = VALUES.copy()
+    values[0, :3] = [0.2, 1.7, 1.9]
+    assert with_worst(scores("one", values)).values[0, 6] == 1.9
+
+
+def test_a_penalty_comes_from_the_probe_that_was_worst_for_that_case():
+    penalised = np.zeros_like(ASKED)
+    penalised[0, 1] = True  # fgsm is the worst of b there, pgd[c] of c
+    penalised[1, 1] = True  # fgsm is not the worst
+    penalised[4, 0] = True  # no attack was put to it
+    found = with_worst(scores(penalised=penalised)).penalised
+    np.testing.assert_array_equal(found[:, :6], penalised)
+    assert found[:, 6].tolist() == [True, False, False, False, False, False]
+    assert not found[:, 7].any()
 
 
 def test_companions_come_from_the_probe_that_was_worst_for_that_case():
@@ -92,19 +109,21 @@ def test_without_attacks_nothing_is_added():
     some = scores()
     kept = [0, 4, 5]
     few = Scores(
-        "m", "higher", "mean", tuple(PROBES[k] for k in kept), some.values[:, kept],
+        "m", Meaning("higher"), tuple(PROBES[k] for k in kept), some.values[:, kept],
         ASKED[:, kept], FAILED[:, kept],
     )  # fmt: skip
     assert with_worst(few) is few
 
 
-@pytest.mark.parametrize("better", ["higher", "lower", "zero"])
+@pytest.mark.parametrize("better", ["higher", "lower", "zero", "one"])
 def test_the_choice_equals_a_plain_loop(better):
     rng = np.random.default_rng(0)
     values = rng.integers(-3, 4, size=(300, 4)).astype(float)
     values[rng.random(values.shape) < 0.4] = NAN
     ran = rng.random(values.shape) < 0.7
-    badness = {"higher": lambda v: -v, "lower": lambda v: v, "zero": abs}[better]
+    badness = {
+        "higher": lambda v: -v, "lower": lambda v: v, "zero": abs, "one": lambda v: abs(v - 1),
+    }[better]  # fmt: skip
     for row, found in enumerate(worst_of(values, ran, better)):
         defined = [k for k in range(4) if not np.isnan(values[row, k])]
         running = [k for k in defined if ran[row, k]] or defined
