@@ -1,14 +1,18 @@
 """Build and check all that a plan names, before anything is computed."""
 
 import hashlib
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
 from robustbench_med.cases import CaseSummary, Cohort, digest_of
 from robustbench_med.engine.agreement import check_agreement
 from robustbench_med.engine.cells import Cell, Inquiry, cells
+from robustbench_med.engine.local import OnProgress, Progress
 from robustbench_med.engine.sources import code_digest
 from robustbench_med.model import Model
 from robustbench_med.models import load_model, model_digest
@@ -100,3 +104,19 @@ def _model_and_code(model: Model) -> str:
     modules = {type(part).__module__ for part in (model, *parts)}
     own = {name for name in modules if not name.startswith(("torch.", "builtins"))}
     return hashlib.sha256(f"{model_digest(model)}{code_digest(own)}".encode()).hexdigest()
+
+
+def audit_splits(prepared: Prepared, on_progress: OnProgress) -> dict[str, Any] | None:
+    """What the tested split shares with the one that it is held against; None without one."""
+    if prepared.against is None:
+        return None
+    from robustbench_med.overlap.audit import audit
+
+    started = time.perf_counter()
+
+    def tell(what: str, done: int, total: int) -> None:
+        spent = time.perf_counter() - started
+        left = spent / done * (total - done) if done else math.nan
+        on_progress(Progress(done, total, done, spent, left, f"splits: {what}"))
+
+    return audit(prepared.cohort, prepared.against, seed=prepared.plan.seed, on_progress=tell)

@@ -15,7 +15,7 @@ from robustbench_med.errors import IncompleteError, InputError, IntegrityError
 from robustbench_med.ledger import check_ledger, look
 from robustbench_med.manifest import begin_manifest, now, with_end
 from robustbench_med.plan import Plan
-from robustbench_med.preparing import Prepared, prepare
+from robustbench_med.preparing import Prepared, audit_splits, prepare
 from robustbench_med.runfolder import Run, file_digest, intact, write_json, write_table
 from robustbench_med.survey import case_table
 
@@ -60,7 +60,7 @@ def run_plan(plan: Plan, folder: str | Path, *, on_progress: OnProgress | None =
     write_table(run.folder / "cases.parquet", case_table(prepared.summaries, split))
     started = time.perf_counter()
     try:
-        manifest["split"] = manifest["split"] or _audit(prepared)
+        manifest["split"] = manifest["split"] or audit_splits(prepared, on_progress or _silent)
         write_json(run.manifest_path, manifest)
         _compute(prepared, run, on_progress or _silent)
     except BaseException as error:
@@ -103,15 +103,6 @@ def _holds(run: Run, tables: Sequence[pa.Table]) -> bool:
     # As data frames, because two Arrow tables with NaN in them never equal.
     pairs = zip(stored, tables, strict=True)
     return all(old is not None and old.to_pandas().equals(new.to_pandas()) for old, new in pairs)
-
-
-def _audit(prepared: Prepared) -> dict[str, Any] | None:
-    """What the tested split shares with the one that it is held against."""
-    if prepared.against is None:
-        return None
-    from robustbench_med.overlap.audit import audit
-
-    return audit(prepared.cohort, prepared.against, seed=prepared.plan.seed)
 
 
 def _compute(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None]) -> None:

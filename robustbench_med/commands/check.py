@@ -2,33 +2,82 @@
 
 import argparse
 import json
+import math
+import textwrap
+from dataclasses import asdict
+from typing import Any
 
 from robustbench_med.cases import Cohort
+from robustbench_med.commands.progress import progress_line
 from robustbench_med.model import Model, TorchModel
 from robustbench_med.models import build_network
+from robustbench_med.operating import calibrating
 from robustbench_med.plan import Plan, load_plan
-from robustbench_med.preparing import prepare, trained
+from robustbench_med.preparing import Prepared, audit_splits, prepare, trained
+from robustbench_med.sizing import ICC, POWER, SHARE, Sized, lines, sizes
+from robustbench_med.survey import case_table, few_patients, suspicious_subgroups
+
+WIDTH = 80
 
 
 def main(options: argparse.Namespace) -> int:
-    """Build all that the plan names and say what would be computed."""
+    """Build all that the plan names and say what would be computed and what it could show."""
     plan = load_plan(options.plan)
     prepared = prepare(plan, untrained if awaits_training(plan) else trained)
-    patients = len({summary.patient_id for summary in prepared.summaries})
-    asked = [
-        {"probe": inquiry.probe.name, "kind": inquiry.probe.kind, "cases": len(inquiry.indices)}
-        for inquiry in prepared.inquiries
-    ]
+    if plan.calibrate is not None:
+        calibrating(plan)
+    found = foreseen(prepared, quiet=options.json)
     if options.json:
-        print(json.dumps({"cases": len(prepared.summaries), "patients": patients, "probes": asked}))
+        print(json.dumps(found))
         return 0
-    print(f"{prepared.plan.name}: {len(prepared.summaries)} cases of {patients} patients")
-    for entry in asked:
+    print(f"{plan.name}: {found['cases']} cases of {found['patients']} patients")
+    for entry in found["probes"]:
         print(f"  {entry['kind']:<12} {entry['probe']!s:<40} {entry['cases']} cases")
     print(f"{len(prepared.cells)} cells; nothing was computed")
+    told = [*found["told"], *(f"warning: {line}" for line in found["warnings"])]
+    for line in told:
+        print(line if len(line) <= WIDTH else textwrap.fill(line, WIDTH, subsequent_indent="  "))
     if awaits_training(plan):
         print(f"the model has no weights yet; first: rbmed train {options.plan}")
     return 0
+
+
+def foreseen(prepared: Prepared, *, quiet: bool) -> dict[str, Any]:
+    """What the plan asks, what its groups can show, and what looks wrong, in plain values."""
+    plan, summaries = prepared.plan, prepared.summaries
+    cases = case_table(summaries, "").to_pandas()
+    sized = sizes(cases, plan.subgroups)
+    split = audit_splits(prepared, progress_line(quiet=quiet))
+    few = few_patients(summaries)
+    return {
+        "cases": len(summaries),
+        "patients": len({summary.patient_id for summary in summaries}),
+        "probes": [
+            {"probe": inquiry.probe.name, "kind": inquiry.probe.kind, "cases": len(inquiry.indices)}
+            for inquiry in prepared.inquiries
+        ],
+        "groups": [_plain(group) for group in sized.groups],
+        "assumed": {
+            "share": SHARE, "power": POWER, "icc": ICC, "comparisons": sized.comparisons,
+            "cases_per_patient": sized.cases_per_patient,
+        },
+        "split": split,
+        "warnings": [*suspicious_subgroups(summaries, plan.subgroups), *([few] if few else [])],
+        "told": [*lines(sized), *_told(split)],
+    }  # fmt: skip
+
+
+def _told(split: dict[str, Any] | None) -> list[str]:
+    if split is None:
+        return []
+    from robustbench_med.overlap.audit import lines as audit_lines
+
+    return audit_lines(split)
+
+
+def _plain(group: Sized) -> dict[str, object]:
+    gap = group.gap if math.isfinite(group.gap) else None
+    return {**asdict(group), "gap": gap}
 
 
 def awaits_training(plan: Plan) -> bool:
