@@ -17,7 +17,7 @@ LAYERS = (
     {"errors", "streams", "components", "clinical", "runfolder"},
     {"cases", "model", "threat", "physics"},
     {"probes", "networks"},
-    {"attacks", "certify", "shifts", "metrics", "cohorts", "training"},
+    {"attacks", "certify", "shifts", "metrics", "cohorts", "overlap", "training"},
     {"engine"},
     {"statistics"},
     {"reports"},

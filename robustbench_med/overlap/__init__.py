@@ -1,0 +1,1 @@
+"""What a test split shares with the split that a model learnt from, and how it differs."""
