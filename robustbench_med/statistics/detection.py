@@ -88,20 +88,20 @@ def detection_scores(scores: Scores) -> Iterator[Scores]:
         return
     positive = truth == 1
     score = np.where(positive, scores.values, 1 - scores.values)
-    called = np.where(np.isnan(scores.values) | np.isnan(truth), np.nan, score >= threshold)
-    right = called == positive
+    unknown = np.isnan(scores.values) | np.isnan(truth)
+    called = np.where(unknown, np.nan, score >= threshold)
     for name, among in (
-        ("sensitivity", np.broadcast_to(positive, called.shape)),
-        ("specificity", np.broadcast_to(truth == 0, called.shape)),
-        ("ppv", called == 1),
-        ("npv", called == 0),
+        ("sensitivity", np.broadcast_to(truth != 0, called.shape)),
+        ("specificity", np.broadcast_to(truth != 1, called.shape)),
+        ("ppv", called != 0),
+        ("npv", called != 1),
     ):
         yield replace(
             scores,
             metric=f"{scores.metric}.{name}",
             meaning=Meaning("higher", "mean", SHARE),
-            values=np.where(among, right, np.nan),
+            values=np.where(among & ~unknown, called == positive, np.nan),
             penalised=None,
             truth=None,
-            among=among | np.isnan(called),
+            among=among,
         )
