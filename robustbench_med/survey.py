@@ -7,6 +7,7 @@ from statistics import median
 import pyarrow as pa
 
 from robustbench_med.cases import CaseSummary, Cohort
+from robustbench_med.cohorts.age import years
 from robustbench_med.errors import InputError, raise_together
 
 SHOWN = 20
@@ -135,7 +136,13 @@ def _advice(summaries: Sequence[CaseSummary], columns: Sequence[str]) -> str:
     """What to do about it: bands for numbers, fewer values for texts."""
     for column in columns:
         values = {_recorded(summary, column) for summary in summaries} - {None}
-        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-        if numbers and len(values) > MANY_GROUPS:
+        if len(values) > MANY_GROUPS and all(map(_is_number, values)):
             return f"declare bands of {column!r} and name those"
     return "merge values, or leave it out"
+
+
+def _is_number(value: object) -> bool:
+    """Whether bands can be made of it: a number, or an age as DICOM writes it."""
+    if isinstance(value, str):
+        return years(value) is not None
+    return isinstance(value, int | float) and not isinstance(value, bool)

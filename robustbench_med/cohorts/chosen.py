@@ -50,7 +50,7 @@ def choose(
     view: View,
     patients: int,
     quotas: Sequence[Quota],
-) -> ChosenCases:
+) -> Sequence[Case]:
     """Choose patients of a population, see `chosen_numbers`, and return their cases.
 
     Args:
@@ -58,8 +58,10 @@ def choose(
         population: Who may be drawn.
         view: What is made of each.
         patients: How many to choose.
-        quotas: At least one.
+        quotas: None of them: the first patients, as they are.
     """
+    if not quotas:
+        return make(patients)
 
     @cache
     def drawn(number: int) -> tuple[Person, int]:

@@ -46,8 +46,6 @@ def load_folder(  # noqa: PLR0913 (each is a key of the plan's cohort table)
 ) -> Cohort:
     """Read a CSV and the PNG, JPEG, NIfTI or `.npy` files it names, as `docs/folder.md` shows.
 
-    Files are decoded once here, to check and hash them, and again when a case is asked for.
-
     Args:
         folder: Where the files are; the paths in the table start here.
         task: `classification`, `multilabel`, `regression` or `segmentation`.
@@ -56,16 +54,14 @@ def load_folder(  # noqa: PLR0913 (each is a key of the plan's cohort table)
         labels: Class names, in order, with their stored values; or `acdc`, `mnms`, `ukbb`.
         attributes: Columns that are kept with the cases.
         bands: Attributes made from a number or an age, each with `column` and `edges`.
-        of_patient: Attributes in which a patient's cases may not differ; None for those of
-            `sex`, `ancestry`, `ethnicity` and `race` that are there.
+        of_patient: Attributes in which a patient's cases may not differ; None for `OF_PATIENT`.
         size: Rows and columns given to the model; None for those stored.
         fit: `resize` or `crop`.
         colour: `grey` or `rgb`, of PNG and JPEG images.
         volume: `whole`, or `slices` for one case per z.
         axes: Order of the stored axes of NIfTI (`xyz`) and `.npy` (`zyx`) files.
         intensity: What becomes [0, 1]: `dtype`, `case`, or `[low, high]`.
-        splits: `{ column = ... }`, shares of the patients with an optional `seed`, or
-            `{ leave_out = { vendor = "B" } }` and `{ train_on = { sex = "F" } }`.
+        splits: A column, shares of the patients, or two sides by an attribute.
         split: The one to load; None for all cases.
         where: Per column the values a row must have; `"*"` for any that is not empty.
         name: Of the cohort; None for the folder's.
@@ -82,8 +78,7 @@ def load_folder(  # noqa: PLR0913 (each is a key of the plan's cohort table)
     reader = attempt(problems, lambda: read_reader(schema, intensity, grid, axes, words))
     selection = attempt(problems, lambda: read_selection(where, splits, split))
     if listing is not None and layout is not None and selection is not None:
-        problems += listing.unknown([*layout.asked(), *selection.asked()])
-        problems += selection.unknown(listing, layout.wanted.bands)
+        problems += selection.unknown(listing, layout.asked(), layout.wanted.bands)
     if listing is None or layout is None or reader is None or selection is None or problems:
         raise InputError("\n".join(problems))
     cases = FolderCases(layout.task, reader, _places(listing, layout, reader, selection))

@@ -33,19 +33,25 @@ class Selection:
     partition: Partition | None
     split: str | None
 
-    def asked(self) -> list[tuple[str, str]]:
-        """Return (who asks, column) for each column this needs."""
-        splits = [self.partition.column] if isinstance(self.partition, Recorded) else []
-        return [*(("where", c) for c in self.where), *(("splits", c) for c in splits)]
+    def unknown(
+        self, table: Table, asked: Sequence[tuple[str, str]], bands: Collection[str]
+    ) -> list[str]:
+        """Complain of every column that the table lacks.
 
-    def unknown(self, table: Table, bands: Collection[str]) -> list[str]:
-        """Complain if the splits go by an attribute that is neither a band nor a column."""
+        Args:
+            table: With the columns.
+            asked: (who asks, column) beside those of the selection.
+            bands: Attributes that splits may go by although they are no columns.
+        """
+        splits = [self.partition.column] if isinstance(self.partition, Recorded) else []
+        mine = [*(("where", c) for c in self.where), *(("splits", c) for c in splits)]
+        problems = table.unknown([*asked, *mine])
         known = [*bands, *table.header]
-        if not isinstance(self.partition, HeldOut) or self.partition.attribute in known:
-            return []
-        name = self.partition.attribute
-        where = f"splits: {self.partition.key}: {table.path}"
-        return [f"{where} has no column and no band {name!r}; {suggest(name, known)}"]
+        if isinstance(self.partition, HeldOut) and self.partition.attribute not in known:
+            name = self.partition.attribute
+            where = f"splits: {self.partition.key}: {table.path}"
+            problems.append(f"{where} has no column and no band {name!r}; {suggest(name, known)}")
+        return problems
 
     def of(self, table: Table, found: Sequence[Found], problems: list[str]) -> list[Found]:
         """Return what is loaded, each with its split among its attributes."""

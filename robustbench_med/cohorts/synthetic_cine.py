@@ -85,24 +85,20 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
 ) -> Cohort:
     """Simulate patients and make the cases of one task of them, as docs/synthetic_cine.md tells.
 
-    Cases are made when asked for, in any order and process.
-
     Args:
-        task: `segmentation`, `classification`, `reconstruction`, `super_resolution`; or whole
-            patients for clinical measures: `patient` as images, `chain` as k-space.
+        task: What is asked; `patient` and `chain` are whole patients, as images and as k-space.
         patients: How many; or how many by split.
         split: `train`, `validation` or `test`; no patient is in two.
         population: `normal` or `acdc`; None for `acdc` where diagnoses are asked.
         seed: Of all draws.
         size: Rows and columns, or both in one number.
         pixel_mm: Edge of a pixel.
-        vendors: Some of `A` to `D`; or some by split.
-        fields: Some of 0.55, 1.5 and 3 tesla; or some by split.
+        vendors: Some of `A` to `D`, or some by split, as are the next one's.
+        fields: Some of 0.55, 1.5 and 3 tesla.
         classes: Some of `NOR`, `MINF`, `DCM`, `HCM`, `RV`, of the population `acdc`.
         sexes: Share of the patients by sex, `F` and `M`; or shares by split. None: as drawn.
         ancestries: Likewise, of `group 1` to `group 3`.
-        slices: Per patient and moment, from base to apex, in `super_resolution` around the
-            middle; None for all, and for 3 in `classification`.
+        slices: Per patient and moment; None for all, and for 3 in `classification`.
         frames: 2 for end-diastole and end-systole; more for moments over the cycle.
         coils: Of k-space, as are the next two.
         acceleration: Lines over lines acquired.
@@ -113,20 +109,17 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
     Raises:
         InputError: If any is out of range.
     """
-    _check(task, papillary, population)
+    kind = _kind(task, papillary, population)
     _check_counts(slices=slices, frames=frames, coils=coils, centre_lines=centre_lines, seed=seed)
     _check_numbers(acceleration=acceleration, pixel_mm=pixel_mm, memory_mb=memory_mb)
     _check_used(task, slices=slices, frames=frames, coils=coils, acceleration=acceleration,
                 centre_lines=centre_lines)  # fmt: skip
-    kind: Kind = population or ("acdc" if task in DIAGNOSED else "normal")
     scanners = of_split("vendors", vendors, split), of_split("fields", fields, split)
     who = Population(kind, split, seed, *scanners, classes)
-    quotas = _quotas(split, sexes, ancestries)
     words = _Words(slices, frames, coils, acceleration, centre_lines, papillary)
     view = _view(task, _grid(size, pixel_mm), words)
     make = partial(CineCases, who, view=view, papillary=papillary, memory_mb=memory_mb)
-    count = _count(patients, split)
-    cases = choose(make, who, view, count, quotas) if quotas else make(count)
+    cases = choose(make, who, view, _count(patients, split), _quotas(split, sexes, ancestries))
     return Cohort(f"synthetic_cine {kind} {task}", view.task, view.bounds, cases)
 
 
@@ -148,7 +141,8 @@ def _view(task: CineTask, grid: Grid, words: _Words) -> View:
     return view
 
 
-def _check(task: str, papillary: str, population: str | None) -> None:
+def _kind(task: str, papillary: str, population: Kind | None) -> Kind:
+    """The population that is asked for, or the task's; refused if a word has no meaning."""
     problems = []
     if task not in get_args(CineTask):
         problems.append(f"no task {task!r}; {suggest(str(task), get_args(CineTask))}")
@@ -157,6 +151,7 @@ def _check(task: str, papillary: str, population: str | None) -> None:
     if task == "classification" and population == "normal":
         problems.append("classification needs population 'acdc', got 'normal'")
     raise_together([f"synthetic_cine: {problem}" for problem in problems])
+    return population or ("acdc" if task in DIAGNOSED else "normal")
 
 
 def _check_used(task: CineTask, **settings: float | None) -> None:

@@ -100,6 +100,42 @@ BAD = {
     "an unknown convention": (
         'papillary = "wall"', "synthetic_cine: papillary: expected cavity or mass, got 'wall'",
     ),
+    "an unknown sex": (
+        "sexes = { F = 0.5, W = 0.5 }", "synthetic_cine: sexes: no 'W'; known: F, M",
+    ),
+    "shares of more than all": (
+        "sexes = { F = 0.5, M = 0.6 }",
+        "synthetic_cine: sexes: shares must sum to 1, got {'F': 0.5, 'M': 0.6}",
+    ),
+    "a share of percent": (
+        "sexes = { F = 5, M = 95 }",
+        "synthetic_cine: sexes: F: expected a share from 0 to 1, got 5",
+    ),
+    "a sex that is no share": (
+        'sexes = "F"', "synthetic_cine: sexes: expected shares or a list, got 'F'",
+    ),
+    "no sex": ("sexes = []", "synthetic_cine: sexes: expected shares or a list, got {}"),
+    "an unknown ancestry": (
+        'ancestries = ["group 1", "group 4"]',
+        "synthetic_cine: ancestries: no 'group 4'; did you mean 'group 3'?",
+    ),
+    "no shares of the split": (
+        'sexes = { train = ["F"] }', "synthetic_cine: sexes: nothing for the split 'test'",
+    ),
+    "no vendors of the split": (
+        'vendors = { train = ["A"], validation = ["A"] }',
+        "synthetic_cine: vendors: nothing for the split 'test'",
+    ),
+    "vendors of a split that is none": (
+        'vendors = { train = ["A"], tset = ["B"] }',
+        "synthetic_cine: vendors: no split 'tset'; did you mean 'test'?",
+    ),
+    "shares of vendors": (
+        "vendors = { A = 0.5, B = 0.5 }", "vendors: expected a list, got {'A': 0.5, 'B': 0.5}",
+    ),
+    "a vendor of the split that is unknown": (
+        'vendors = { train = ["A"], test = ["E"] }', "vendor: no 'E'; known: A, B, C, D",
+    ),
     "a misspelt setting": (
         "pixel = 2", "cohorts: synthetic_cine has no setting 'pixel'; did you mean 'pixel_mm'?",
     ),

@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import weakref
+from collections import Counter
 
 import pytest
 import torch
@@ -368,3 +369,66 @@ def test_papillary_muscles_move_from_cavity_to_wall_in_labels_and_attributes():
 def test_classification_needs_patients_with_diagnoses():
     with pytest.raises(InputError, match="classification needs population 'acdc', got 'normal'"):
         cohort("classification", population="normal")
+
+
+def people(found):
+    """Attributes of each patient, in order."""
+    summaries = [found.summary(i) for i in range(len(found))]
+    return {each.patient_id: each.attributes for each in summaries}
+
+
+@pytest.mark.parametrize("task", ["segmentation", "patient"])
+def test_shares_of_sexes_and_ancestries_come_out_as_asked(task):
+    found = cohort(task, patients=40, sexes={"F": 0.05, "M": 0.95}, slices=None,
+                   ancestries={"group 1": 0.8, "group 3": 0.2})  # fmt: skip
+    known = people(found).values()
+    assert Counter(each["sex"] for each in known) == {"M": 38, "F": 2}
+    assert Counter(each["ancestry"] for each in known) == {"group 1": 32, "group 3": 8}
+    assert {each["sex"] for each in people(cohort(task, sexes=["F"])).values()} == {"F"}
+
+
+def test_a_planted_sex_is_no_disguised_diagnosis():
+    known = people(cohort("classification", patients=50, sexes={"F": 0.2, "M": 0.8})).values()
+    counts = Counter((each["diagnosis"], each["sex"]) for each in known)
+    for diagnosis in DIAGNOSES:
+        assert (counts[diagnosis, "F"], counts[diagnosis, "M"]) == (2, 8)
+
+
+def test_chosen_patients_are_those_of_the_same_number_with_the_same_cases():
+    every, women = cohort(patients=12), cohort(patients=3, sexes=["F"])
+    known = {every.summary(i).case_id: i for i in range(len(every))}
+    for index in range(len(women)):
+        place = known[women.summary(index).case_id]
+        assert women.summary(index) == every.summary(place)
+    assert same(women.cases[-1], every.cases[place])
+    assert women.summary(-1) == every.summary(place)
+    first = [case.case_id for case in women.cases[:2]]
+    assert first == [women.summary(i).case_id for i in range(2)]
+
+
+def test_chosen_patients_stay_when_more_are_chosen_and_splits_share_nobody():
+    shares = {"sexes": {"F": 0.3, "M": 0.7}, "ancestries": ["group 1", "group 2"], "slices": 1}
+    few, many = cohort(patients=10, **shares), cohort(patients=25, **shares)
+    assert [many.summary(i) for i in range(len(few))] == [few.summary(i) for i in range(len(few))]
+    train = cohort(patients=25, split="train", **shares)
+    assert not people(train).keys() & people(many).keys()
+    assert len(people(many)) == 25
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert same(pool.apply(many.cases.__getitem__, (7,)), many.cases[7])
+
+
+def test_shares_vendors_and_fields_may_differ_by_split():
+    plan = {
+        "patients": {"train": 20, "test": 10}, "slices": 1,
+        "vendors": {"train": ["A"], "test": ["B", "C"]},
+        "fields": {"train": [3.0], "test": [1.5]},
+        "sexes": {"train": {"F": 0.05, "M": 0.95}, "test": ["F", "M"]},
+    }  # fmt: skip
+    train, test = (people(cohort(split=s, **plan)).values() for s in ("train", "test"))
+    assert Counter(each["sex"] for each in train) == {"M": 19, "F": 1}
+    assert Counter(each["sex"] for each in test) == {"M": 5, "F": 5}
+    assert {(each["vendor"], each["field"]) for each in train} == {("A", "3 T")}
+    assert {each["vendor"] for each in test} <= {"B", "C"}
+    alone = cohort(split="train", patients=20, slices=1, vendors=["A"], fields=[3.0],
+                   sexes={"F": 0.05, "M": 0.95})  # fmt: skip
+    assert alone.summary(0) == cohort(split="train", **plan).summary(0)
