@@ -62,9 +62,16 @@ def _paired(
     both = ran[:, place] & ran[:, clean]
     if not (both & chosen).any():
         return _nothing(own)
-    pair = restricted(reading.scores, [place, clean], both)
-    found = reading.measure(pair, patient_ids, chosen)
+    pair = [place, clean, *_rivals(reading.scores, place)]
+    found = reading.measure(restricted(reading.scores, pair, both), patient_ids, chosen)
     return portion.minus(portion.column(found, [0]), portion.column(found, [1]))
+
+
+def _rivals(scores: Scores, place: int) -> list[int]:
+    """Attacks that the worst case of a patient may not be better than; none for other probes."""
+    if scores.probes[place].kind != "worst":
+        return []
+    return [other for other, probe in enumerate(scores.probes) if probe.kind == "attack"]
 
 
 def restricted(scores: Scores, places: list[int], kept: Flags) -> Scores:
