@@ -110,9 +110,9 @@ def suspicious_subgroups(
         if len(sizes) > MANY_GROUPS and 2 * small > len(sizes):
             advice = _advice(summaries, columns)
             told[columns] = (
-                f"subgroups: {' x '.join(columns)!r} has {len(sizes)} groups, the median one of "
-                f"{median(sizes):g} patients, and {small} of them have fewer than "
-                f"{FEWEST_IN_GROUP}; {advice}"
+                f"subgroups: {' x '.join(columns)!r} has {len(sizes)} groups (median size "
+                f"{median(sizes):g}), {small} of them of fewer than {FEWEST_IN_GROUP} patients; "
+                f"{advice}"
             )
     return list(told.values())
 

@@ -26,8 +26,8 @@ def test_a_number_without_bands_is_told_with_what_to_do():
         [["sex"], ["age"]],
     )
     assert line == (
-        "subgroups: 'age' has 40 groups, the median one of 2.5 patients, and 40 of them have fewer "
-        "than 10; declare bands of 'age' and name those"
+        "subgroups: 'age' has 40 groups (median size 2.5), 40 of them of fewer than 10 patients; "
+        "declare bands of 'age' and name those"
     )
 
 
