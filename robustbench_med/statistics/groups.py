@@ -82,7 +82,7 @@ def find(readings: Sequence[Reading], drawn: Drawn, group: Slice, chosen: Flags)
         own.counts,
         own.portion.error,
         own.replicates.studentised(),
-        _listed(values, errors, change_draws, change.patients),
+        _listed(values, errors, change_draws, change.patients, change.deciding),
         interactions,
         gap,
     )
@@ -91,14 +91,25 @@ def find(readings: Sequence[Reading], drawn: Drawn, group: Slice, chosen: Flags)
 def _interactions(
     change: Portion, draws: Replicates, other: Portion, other_draws: Replicates
 ) -> list[Difference]:
-    error = np.hypot(change.error, other.error)
+    sides = change.error, other.error
+    # Patients of whom none changed may change yet: no error, so no interval.
+    error = np.where(np.minimum(*sides) > 0, np.hypot(*sides), np.nan)
+    with np.errstate(invalid="ignore"):
+        values = change.values - other.values
     patients = np.minimum(change.patients, other.patients)
-    return _listed(change.values - other.values, error, draws.against(other_draws), patients)
+    deciding = np.minimum(change.deciding, other.deciding)
+    return _listed(values, error, draws.against(other_draws), patients, deciding)
 
 
 def _listed(
-    values: Floats, error: Floats, draws: Replicates, patients: NDArray[np.intp]
+    values: Floats,
+    error: Floats,
+    draws: Replicates,
+    patients: NDArray[np.intp],
+    deciding: NDArray[np.intp],
 ) -> list[Difference]:
+    """By resamples; nothing is told of fewer patients with both values than may be shown."""
+    values = np.where(deciding >= SHOWN_FROM, values, np.nan)
     low, high = studentised.limits(values, error, draws)
     p = studentised.p_values(values, error, draws, patients)
     columns = zip(values.tolist(), low.tolist(), high.tolist(), p.tolist(), strict=True)

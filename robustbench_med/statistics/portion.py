@@ -74,7 +74,9 @@ def minus(first: Portion, second: Portion) -> Portion:
     held = first.held | second.held
     deciding = np.minimum(first.deciding, second.deciding)
     influence = first.influence - second.influence
-    return Portion(first.values - second.values, influence, held, deciding)
+    with np.errstate(invalid="ignore"):
+        values = first.values - second.values
+    return Portion(values, influence, held, deciding)
 
 
 def column(portion: Portion, places: list[int]) -> Portion:

@@ -64,7 +64,8 @@ def _many(drawn: Drawn, chosen: Flags) -> bool:
 
 def _differences(own: Sample, other: Sample, both: Replicates, error: Floats) -> list[Difference]:
     """Shares by their own limits, all else by resamples; none where a side has no interval."""
-    values = own.portion.values - other.portion.values
+    with np.errstate(invalid="ignore"):
+        values = own.portion.values - other.portion.values
     patients = np.minimum(own.portion.patients, other.portion.patients)
     low, high = studentised.limits(values, error, both)
     p = studentised.p_values(values, error, both, patients)
