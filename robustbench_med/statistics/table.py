@@ -142,7 +142,7 @@ def _rows_of(study: Study, found: GroupFindings, adjusted: Adjusted, place: int)
             "group": found.group.group,
             **_own(found, column, study.patients),
             **_against(found, column, study.patients),
-            **_corrected(found, adjusted, place, column),
+            **_corrected(found, adjusted, place, column, study.patients),
             **_bounds(found, column, study.patients, bounds),
         }
         for column, (reading, probe) in enumerate(study.columns)
@@ -191,15 +191,17 @@ def _against(found: GroupFindings, column: int, in_all: int) -> Row:
     }
 
 
-def _corrected(found: GroupFindings, adjusted: Adjusted, place: int, column: int) -> Row:
-    tested = found.gap is not None and not np.isnan(adjusted.holm[place, column])
+def _corrected(
+    found: GroupFindings, adjusted: Adjusted, place: int, column: int, in_all: int
+) -> Row:
+    tested = in_all >= ANY_FROM and not np.isnan(adjusted.holm[place, column])
     gap = found.gap if tested else None
     interaction = found.interactions[column] if gap else NO_DIFFERENCE
     tests = int(adjusted.tests[column])
     error = gap.differences[column].error if gap else math.nan
     return {
-        "p_holm": adjusted.holm[place, column],
-        "p_joint": adjusted.joint[place, column],
+        "p_holm": adjusted.holm[place, column] if gap else math.nan,
+        "p_joint": adjusted.joint[place, column] if gap else math.nan,
         "detectable": detectable_difference(error, tests) if gap else math.nan,
         **_interval("interaction", interaction),
         "interaction_p": interaction.p,
