@@ -4,7 +4,6 @@ A limit is kept only if the whole interval keeps it, and broken only if the whol
 breaks it. Everything between, and everything that rests on too little, is undecided.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -16,6 +15,7 @@ from robustbench_med.components import suggest
 from robustbench_med.errors import IncompleteError, raise_together
 from robustbench_med.reports.obstacle import Limits, obstacle
 from robustbench_med.reports.policy import Policy, Rule, Waiver
+from robustbench_med.reports.settling import found_with, judged_interval, settled_by
 from robustbench_med.reports.wording import CROSS, DASH, count, estimate, interval, people
 
 Verdict = Literal["pass", "fail", "undecided"]
@@ -43,6 +43,7 @@ class Judgement:
         observed: The number judged, with its interval and patients, in words.
         reason: Why, in words, with what is undefined or failed.
         waiver: The waiver in force, if any.
+        power: Which gap the patients would have shown, in words; empty where none is judged.
     """
 
     rule: Rule
@@ -51,6 +52,7 @@ class Judgement:
     observed: str
     reason: str
     waiver: Waiver | None = None
+    power: str = ""
 
     @property
     def outcome(self) -> Literal["pass", "fail", "undecided", "waived", "warning"]:
@@ -156,10 +158,13 @@ def _judge_row(
     group = f"{row.subgroup} = {row.group}" if row.subgroup else str(row.group)
     why = obstacle(rule, row, limits)
     if why is None:
-        verdict, why = _decide(rule, *_judged_interval(rule, row))
+        verdict, why = _decide(rule, *judged_interval(rule, row))
+        why += f": {settled_by(rule, row)}" if verdict == "undecided" else ""
     else:
         verdict = "undecided"
-    return Judgement(rule, group, verdict, observed(rule, row), why + _losses(row), waiver)
+    return Judgement(
+        rule, group, verdict, observed(rule, row), why + _losses(row), waiver, found_with(rule, row)
+    )
 
 
 def observed(rule: Rule, row: Any) -> str:  # noqa: ANN401
@@ -169,20 +174,6 @@ def observed(rule: Rule, row: Any) -> str:  # noqa: ANN401
     if rule.bound != "margin":
         return estimate(row.value, row.low, row.high, row.patients)
     return estimate(row.difference, row.difference_low, row.difference_high, row.patients)
-
-
-def _judged_interval(rule: Rule, row: Any) -> tuple[float, float]:  # noqa: ANN401
-    """What is held against the limit: the value, its size, or the harm against the rest."""
-    if rule.bound == "margin":
-        low, high = row.difference_low, row.difference_high
-        if row.better == "zero":
-            # | |group| - |rest| | never exceeds |group - rest|, so the latter can only acquit.
-            return -math.inf, max(abs(low), abs(high))
-        return (-high, -low) if row.better == "higher" else (low, high)
-    if rule.bound == "ceiling" and row.better == "zero":
-        nearest = 0.0 if row.low <= 0 <= row.high else min(abs(row.low), abs(row.high))
-        return nearest, max(abs(row.low), abs(row.high))
-    return row.low, row.high
 
 
 def _decide(rule: Rule, low: float, high: float) -> tuple[Verdict, str]:

@@ -13,8 +13,8 @@ def render_junit(judgements: Sequence[Judgement], evidence: Evidence) -> str:
     """Render a `testsuites` document.
 
     A failed rule is a failure, an undecided one is skipped with its reason, a waived one passes
-    with a note, and one that only warns is skipped. A policy that could not be judged is an
-    error, so that it never looks like success.
+    with a note, as does a margin that is kept, and one that only warns is skipped. A policy that
+    could not be judged is an error, so that it never looks like success.
     """
     name = label(evidence.manifest["name"])
     tests = [_test(judgement) for judgement in judgements]
@@ -47,6 +47,8 @@ def _test(judgement: Judgement) -> ET.Element:
         ET.SubElement(test, "skipped", {"message": f"warning: {said}"})
     elif judgement.waiver is not None and judgement.outcome == "waived":
         ET.SubElement(test, "system-out").text = f"{said}: {label(judgement.waiver.reason, 300)}"
+    elif judgement.power:
+        ET.SubElement(test, "system-out").text = said
     return test
 
 

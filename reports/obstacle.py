@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_med.reports.policy import Rule
+from robustbench_med.reports.policy import MIN_PATIENTS, Rule
 from robustbench_med.reports.wording import FEW, count
 
 
@@ -54,13 +54,25 @@ def obstacle(rule: Rule, row: Any, limits: Limits) -> str | None:  # noqa: ANN40
         limits: Of the run.
     """
     if row.status == "suppressed":
-        return f"fewer than {FEW} patients: the value is suppressed"
+        return _reason(row) or f"fewer than {FEW} patients: the value is suppressed"
     if row.status == "undefined" or _absent(row.value):
-        return "no case has a value"
-    needed = f"the rule needs {rule.min_patients}"
+        return _reason(row) or "no case has a value"
+    return _too_few(rule, row) or _losses(row, limits) or _no_interval(rule, row)
+
+
+def _reason(row: Any) -> str:  # noqa: ANN401
+    """Why the table of estimates keeps something back; "" where it does not say."""
+    reason = getattr(row, "reason", "")
+    return "" if _absent(reason) else str(reason)
+
+
+def _too_few(rule: Rule, row: Any) -> str | None:  # noqa: ANN401
     if row.patients < rule.min_patients:
-        return f"{count(row.patients)} patients, {needed}"
-    return _losses(row, limits) or _no_interval(rule, row, needed)
+        return f"{count(row.patients)} patients, the rule needs {rule.min_patients}"
+    # A share of those with a finding rests on fewer patients than the group has.
+    if row.status == "not gated" and rule.min_patients >= MIN_PATIENTS:
+        return f"{_reason(row) or 'too few patients'}; the rule needs {rule.min_patients}"
+    return None
 
 
 def _losses(row: Any, limits: Limits) -> str | None:  # noqa: ANN401
@@ -71,21 +83,25 @@ def _losses(row: Any, limits: Limits) -> str | None:  # noqa: ANN401
     return None
 
 
-def _no_interval(rule: Rule, row: Any, needed: str) -> str | None:  # noqa: ANN401
+def _no_interval(rule: Rule, row: Any) -> str | None:  # noqa: ANN401
     if rule.bound == "margin":
-        return _no_comparison(rule, row, needed)
-    return "no interval could be made" if _absent(row.low) or _absent(row.high) else None
+        return _no_comparison(rule, row)
+    if not (_absent(row.low) or _absent(row.high)):
+        return None
+    return _reason(row) or "no interval could be made"
 
 
-def _no_comparison(rule: Rule, row: Any, needed: str) -> str | None:  # noqa: ANN401
+def _no_comparison(rule: Rule, row: Any) -> str | None:  # noqa: ANN401
     if _absent(row.rest_patients) or row.rest_patients == 0:
         return f"fewer than {FEW} patients outside this group to compare with"
     if row.rest_patients < rule.min_patients:
-        return f"{count(row.rest_patients)} patients in the rest, {needed}"
+        return (
+            f"{count(row.rest_patients)} patients in the rest, the rule needs {rule.min_patients}"
+        )
     if _absent(row.difference_low) or _absent(row.difference_high):
         return "no interval of the difference from the rest could be made"
     return None
 
 
-def _absent(value: float) -> bool:
+def _absent(value: Any) -> bool:  # noqa: ANN401
     return bool(pd.isna(value))

@@ -14,9 +14,10 @@ GAP = "  "
 
 
 def gate_table(judgements: Sequence[Judgement]) -> str:
-    """One line per rule and group, then reasons of what did not pass, then the verdict.
+    """One line per rule and group, then reasons, then the verdict.
 
-    Of a group the table has the values alone, so that they fit; the reasons have it in full.
+    Of what passed only the power is told, where a gap was judged. Of a group the table has the
+    values alone, so that they fit; the reasons have it in full.
     """
     rows = [HEADINGS, *(_row(judgement) for judgement in judgements)]
     widths = _widths(rows)
@@ -72,9 +73,10 @@ def _fitted(text: str, width: int) -> str:
 
 
 def _reason(judgement: Judgement) -> list[str]:
-    if judgement.outcome == "pass":
+    told = judgement.power if judgement.outcome == "pass" else why(judgement)
+    if not told:
         return []
-    said = f"{label(judgement.rule.id, 40)}, {label(judgement.group, 40)}: {why(judgement)}"
+    said = f"{label(judgement.rule.id, 40)}, {label(judgement.group, 40)}: {told}"
     wide = columns(said) > len(said)
     return textwrap.wrap(said, WIDTH // 2 if wide else WIDTH, subsequent_indent="  ")
 

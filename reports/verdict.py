@@ -11,6 +11,11 @@ BANNERS = {
     None: "NOT JUDGED",
 }
 
+POWER = (
+    "Beside each margin stands the smallest true difference from the rest that these patients "
+    "would have shown with 80% power: a smaller one may well have gone unseen."
+)
+
 
 def headline(evidence: Evidence) -> str:
     """The verdict in one line, waivers counted."""
@@ -31,6 +36,7 @@ def verdict(evidence: Evidence) -> Section:
             "rule is undecided: this says that the evidence is too thin, not that the model is "
             "at fault."
         ),
+        *([POWER] if any(judgement.power for judgement in evidence.judgements) else []),
         *([f"The policy was fixed on {label(fixed, 120)}."] if fixed else []),
     )
     tables = (rule_table(evidence.judgements), *_waivers(evidence.judgements))
@@ -59,14 +65,16 @@ def rule_table(judgements: tuple[Judgement, ...]) -> Table:
 
 
 def why(judgement: Judgement) -> str:
-    """The reason, and what became of the verdict."""
-    if judgement.outcome == "pass":
-        return judgement.reason
-    if judgement.waiver is not None:
+    """The reason, which gap would have been found, and what became of the verdict."""
+    parts = [judgement.reason, judgement.power]
+    if judgement.outcome != "pass" and judgement.waiver is not None:
         waiver = judgement.waiver
-        held = f"{judgement.verdict}, waived by {label(waiver.approver, 40)} until {waiver.expires}"
-        return f"{judgement.reason}; {held}"
-    return judgement.reason if judgement.counts else f"{judgement.reason}; only warns"
+        parts.append(
+            f"{judgement.verdict}, waived by {label(waiver.approver, 40)} until {waiver.expires}"
+        )
+    elif judgement.outcome != "pass" and not judgement.counts:
+        parts.append("only warns")
+    return "; ".join(part for part in parts if part)
 
 
 def limit(judgement: Judgement) -> str:

@@ -142,6 +142,21 @@ def test_too_little_behind_a_number_decides_nothing_and_says_what_is_missing(cha
     assert "nan" not in found.observed
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"status": "suppressed", "reason": "fewer than 20 patients in all"}, "20 patients in all"),
+        ({"status": "undefined", "value": math.nan, "reason": "no such case"}, "no such case"),
+        ({"low": math.nan, "status": "no interval", "reason": "a value is infinite"}, "infinite"),
+        ({"status": "not gated", "reason": "10 to 29 patients"}, "29 patients; the rule needs 30"),
+    ],
+)
+def test_what_the_table_says_of_itself_is_passed_on(changes, said):
+    found = verdict(rule("floor", 0.1), row(**changes))
+    assert found.verdict == "undecided"
+    assert said in found.reason
+
+
 def test_the_rule_and_not_the_table_says_how_many_patients_are_enough():
     few = row(patients=12, status="not gated")
     assert verdict(rule(min_patients=12), few).verdict == "pass"
@@ -202,6 +217,99 @@ def test_a_rule_without_subgroup_judges_all_patients_only():
 def test_a_rule_for_one_group_leaves_the_others_alone():
     rows = [group("F", 0, 0), group("M", 0, 0, value=0.2, status="suppressed")]
     assert verdict(rule(subgroup=("sex",), group="F"), *rows).verdict == "pass"
+
+
+@pytest.mark.parametrize("better", ["higher", "lower", "zero"])
+@pytest.mark.parametrize("bound", ["floor", "ceiling", "margin"])
+def test_so_many_patients_more_settle_a_rule_if_the_value_stays(bound, better):
+    """The oracle: an interval shrunk about its value by the root of the number of patients."""
+    rng = np.random.default_rng(7)
+    settled = 0
+    for _ in range(50):
+        value = rng.normal(0.3, 0.5)
+        low, high = value - rng.uniform(0.1, 1.5), value + rng.uniform(0.1, 1.5)
+        limit = abs(rng.normal(0.3, 0.5))
+
+        def judged(times, value=value, low=low, high=high, limit=limit):
+            below, above = ((value - end) / math.sqrt(times) for end in (low, high))
+            ends = {"low": value - below, "high": value - above}
+            if bound != "margin":
+                return verdict(rule(bound, limit), row(value=value, better=better, **ends))
+            ends = {f"difference_{end}": number for end, number in ends.items()}
+            one = group("F", 0, 0, difference=value, better=better, **ends)
+            return verdict(rule("margin", limit, subgroup=("sex",)), one)
+
+        now = judged(1)
+        if now.verdict != "undecided" or "cannot" in now.reason:
+            continue
+        needed = int(now.reason.split(": about ")[1].split()[0].replace(",", ""))
+        settled += 1
+        assert judged(needed / 200 * (1 + 1e-9)).verdict != "undecided"
+        assert judged((needed - 1) / 200 * (1 - 1e-9)).verdict == "undecided"
+    assert settled > 5
+
+
+@pytest.mark.parametrize(
+    ("one_rule", "one_row", "said"),
+    [
+        (rule("floor", 0.85), row(), "the value is on the limit"),
+        (rule("floor", 0.84999), row(), "over 100,000 would be needed"),
+        (
+            rule("margin", 0.1, subgroup=("sex",)), group("F", 0.2, 0.3, better="zero"),
+            "can only be kept, never broken",
+        ),
+        (rule("floor", 0.82), row(), "about 556 patients would, if the value stayed as it is"),
+        (
+            rule("margin", 0.06, subgroup=("sex",)), group("F", -0.1, 0.1),
+            "about 556 patients in this group, and as many times more in the rest",
+        ),
+    ],
+)  # fmt: skip
+def test_an_undecided_rule_says_how_many_patients_would_settle_it(one_rule, one_row, said):
+    found = verdict(one_rule, one_row)
+    assert found.verdict == "undecided"
+    assert said in found.reason
+
+
+def test_a_rule_that_is_decided_asks_for_no_patients():
+    for limit in (0.7, 0.95):
+        assert "patients would" not in verdict(rule("floor", limit), row()).reason
+
+
+def test_a_margin_says_which_gap_would_have_been_found_whatever_its_verdict():
+    for limit, expected in ((0.3, "pass"), (0.05, "undecided"), (0.0, "undecided")):
+        one = group("F", -0.1, 0.1, detectable=0.0834)
+        found = verdict(rule("margin", limit, subgroup=("sex",)), one)
+        assert found.verdict == expected
+        assert found.power == "a gap of 0.083 would have been found with 80% power"
+
+
+@pytest.mark.parametrize("missing", [{}, {"detectable": math.nan}, {"detectable": None}])
+def test_where_no_gap_was_judged_or_none_is_known_nothing_is_said_of_power(missing):
+    assert (
+        verdict(rule("margin", 0.3, subgroup=("sex",)), group("F", 0, 0.1, **missing)).power == ""
+    )
+    assert verdict(rule(subgroup=("sex",)), group("F", 0, 0, detectable=0.1)).power == ""
+
+
+def test_a_limit_on_what_is_best_near_one_holds_the_value_itself():
+    for bound, limit, expected in (
+        ("floor", 0.8, "pass"), ("ceiling", 1.2, "pass"), ("ceiling", 0.7, "fail"),
+        ("floor", 1.0, "undecided"),
+    ):  # fmt: skip
+        one = row(value=1.0, low=0.9, high=1.1, better="one")
+        assert verdict(rule(bound, limit), one).verdict == expected
+    far = group("F", 0.4, 0.6, better="one")
+    assert verdict(rule("margin", 0.1, subgroup=("sex",)), far).verdict == "undecided"
+    assert verdict(rule("margin", 0.7, subgroup=("sex",)), far).verdict == "pass"
+
+
+def test_the_terminal_tells_the_power_of_a_margin_that_is_kept():
+    policy = Policy((rule("margin", 0.3, subgroup=("sex",)),))
+    rows = [group(name, -0.1, 0.1, detectable=0.0834) for name in NAMES]
+    text = gate_table(judge(policy, Findings(rows), TODAY))
+    assert max(columns(line) for line in text.splitlines()) <= 80
+    assert "r, sex = F: a gap of 0.083 would have been found with 80% power" in text
 
 
 def test_the_order_of_attributes_does_not_matter():
