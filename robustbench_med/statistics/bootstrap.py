@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Counts8 = NDArray[np.uint8]
+Singles = NDArray[np.float32]
 
 DRAWS = 2000
 BLOCK_CELLS = 2**23
@@ -53,14 +54,14 @@ class Replicates:
         variance: `(draws, q)`, of each resampled estimate; 0 where its patients all agree.
     """
 
-    shift: NDArray[np.float32]
-    variance: NDArray[np.float32]
+    shift: Singles
+    variance: Singles
 
     def against(self, other: "Replicates") -> "Replicates":
         """Replicates of the difference of two estimates from different patients."""
         return Replicates(self.shift - other.shift, self.variance + other.variance)
 
-    def studentised(self) -> NDArray[np.float32]:
+    def studentised(self) -> Singles:
         """Shift over its standard error, `(draws, q)`; infinite where that is 0."""
         with np.errstate(divide="ignore", invalid="ignore"):
             found = self.shift / np.sqrt(self.variance)
@@ -77,27 +78,38 @@ def replicate(table: Counts8, influence: Floats, held: NDArray[np.bool_]) -> Rep
 
     Source: Davison and Hinkley 1997, sections 2.7 (influence values) and 5.2 (studentised).
     """
+    shift = np.zeros((len(table), influence.shape[1]), dtype=np.float32)
+    variance = np.zeros_like(shift)
+    moving = np.flatnonzero(influence.any(axis=0))
+    if len(moving):
+        found = _replicate(table, influence[:, moving], held[:, moving])
+        shift[:, moving], variance[:, moving] = found
+    return Replicates(shift, variance)
+
+
+def _replicate(
+    table: Counts8, influence: Floats, held: NDArray[np.bool_]
+) -> tuple[Singles, Singles]:
+    """Shift and variance of estimates that have any influence, in blocks of draws."""
     draws, width = len(table), influence.shape[1]
     scale = np.sqrt(np.square(influence).mean(axis=0))
-    scale = np.where(scale > 0, scale, 1.0)
     scaled = (influence / scale).astype(np.float32)
     sizes, place = _distinct(held)
     both = np.concatenate([scaled, np.square(scaled), sizes.astype(np.float32)], axis=1)
     shift = np.empty((draws, width), dtype=np.float32)
-    variance = np.empty((draws, width), dtype=np.float32)
+    variance = np.empty_like(shift)
     counted = held.sum(axis=0, dtype=np.float32)
     for rows in _blocks(draws, len(influence)):
         sums = table[rows].astype(np.float32) @ both
         first, second, drawn = np.split(sums, [width, 2 * width], axis=1)
         _standardise(first, second, drawn[:, place], counted, shift[rows], variance[rows])
-    return Replicates(
-        shift * scale.astype(np.float32), variance * np.square(scale).astype(np.float32)
-    )
+    unit = scale.astype(np.float32)
+    return shift * unit, variance * np.square(unit)
 
 
 def _standardise(
-    first: NDArray[np.float32], second: NDArray[np.float32], drawn: NDArray[np.float32],
-    counted: NDArray[np.float32], shift: NDArray[np.float32], variance: NDArray[np.float32],
+    first: Singles, second: Singles, drawn: Singles,
+    counted: Singles, shift: Singles, variance: Singles,
 ) -> None:  # fmt: skip
     """Shift and variance as if as many patients had been drawn as there are."""
     with np.errstate(divide="ignore", invalid="ignore"):
