@@ -5,10 +5,8 @@ from collections.abc import Collection, Mapping
 from robustbench_med.components import suggest
 from robustbench_med.plan import Plan
 from robustbench_med.probes import Metric
+from robustbench_med.statistics.detection import DETECTION
 
-FROM_PROBABILITIES = (
-    "auc", "calibration_intercept", "calibration_slope", "smooth_ece", "observed_expected",
-)  # fmt: skip
 AT_A_THRESHOLD = ("sensitivity", "specificity", "ppv", "npv")
 OF_AGREEMENT = ("loa_low", "loa_high")
 
@@ -55,7 +53,7 @@ def _figures(
     if metric.better == "zero":
         known += OF_AGREEMENT
     if getattr(metric, "reads", "") == "detection":
-        known += FROM_PROBABILITIES
+        known += DETECTION
         if thresholded:
             known += AT_A_THRESHOLD
         else:
