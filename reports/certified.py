@@ -13,7 +13,7 @@ from robustbench_med.reports.wording import DASH, count, label, number, plain_co
 
 COLUMNS = (
     "Certificate", "Quantity", "What it says", "Value", "95% interval", "Patients", "Cases",
-    "Interval by", "Note",
+    *estimate_rows.LOSSES, "Interval by", "Note",
 )  # fmt: skip
 SAYS = {
     "clean": "correct on the images as they are",
@@ -83,6 +83,7 @@ def _table(found: list[Sandwich]) -> Table:
             name,
             SMOOTHED if sandwich.statistical and name == "certified" else SAYS.get(name, DASH),
             *estimate_rows.cells(row),
+            *estimate_rows.losses(row),
             estimate_rows.method(row),
             estimate_rows.reason(row),
         )

@@ -22,17 +22,32 @@ class Table:
         columns: Headings.
         rows: One text per column; the first heads its row.
         tones: One per row, or none: "pass", "fail", "undecided", "waived", "warning", "muted".
+        folded: Whether only its caption shows until the reader opens it.
     """
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     tones: tuple[str, ...] = ()
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Findings in plain words, each with the word that sums it up.
+
+    Attributes:
+        title: What they are about.
+        lines: Word and sentence, as ("worse", "sex: F. 0.71 against ..."); the word may be empty.
+    """
+
+    title: str
+    lines: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing and the same numbers in words.
+    """A drawing and its numbers.
 
     Attributes:
         svg: One `<svg>` element.
@@ -48,14 +63,36 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A stretch of a section under a heading of its own.
+
+    Attributes:
+        title: Its heading.
+        paragraphs: First.
+        listings: Then findings in words.
+        figures: Then drawings.
+        tables: Then tables.
+        folded: Whether only its heading shows until the reader opens it.
+    """
+
+    title: str
+    paragraphs: tuple[str, ...] = ()
+    listings: tuple[Listing, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...] = ()
+    folded: bool = False
+
+
+@dataclass(frozen=True)
 class Section:
-    """One part of a report: text first, then figures, then tables."""
+    """One section of a report: text first, then figures, then tables, then its parts."""
 
     name: str
     title: str
     paragraphs: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

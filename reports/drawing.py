@@ -4,16 +4,20 @@ import io
 import re
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 INK, GREY, LIGHT = "#1a1a1a", "#6b6b6b", "#d9d9d9"
+BAND = "#e9e9e9"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Told apart with any common colour vision. Source: Okabe and Ito, Color Universal Design, 2008."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
-STYLE = {
+STYLE: dict[str, Any] = {
     "svg.hashsalt": "robustbench_med",
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -48,6 +52,15 @@ def draw(name: str, width: float, height: float, paint: Callable[[Figure], None]
         paint(figure)
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return _embeddable(buffer.getvalue(), name)
+
+
+def width_of(text: str, size: float = STYLE["font.size"]) -> float:
+    """Width of a line of text in inches, at a size in points."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
+        font = FontProperties(family=STYLE["font.family"], size=size)
+        width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return float(width) / 72
 
 
 def _embeddable(svg: str, name: str) -> str:

@@ -13,8 +13,8 @@ from robustbench_med.reports.wording import DASH
 
 HERE = Path(__file__).parent
 ORDER = (
-    "verdict", "tested", "overall", "subgroups", "robustness", "shifts", "certified", "failures",
-    "methods", "provenance",
+    "verdict", "tested", "split", "overall", "subgroups", "operating", "agreement", "search",
+    "robustness", "shifts", "changes", "certified", "failures", "methods", "provenance",
 )  # fmt: skip
 LONG = 34
 SYMBOLS = {"pass": "✓", "fail": "✗", "undecided": "?", "waived": "~", "warning": "!"}
@@ -40,9 +40,12 @@ def render_html(evidence: Evidence) -> str:
 
 
 def sections(evidence: Evidence) -> tuple[Section, ...]:
-    """Build the declared sections; those of third parties come last, by name."""
-    others = [name for name in names("sections") if name not in ORDER]
-    return tuple(find("sections", name)(evidence) for name in (*ORDER, *others))
+    """Build the declared sections that have something to say; third parties' last, by name."""
+    known = names("sections")
+    ordered = [name for name in ORDER if name in known]
+    ordered += [name for name in known if name not in ORDER]
+    found = (find("sections", name)(evidence) for name in ordered)
+    return tuple(section for section in found if section is not None)
 
 
 def stylesheet() -> Markup:

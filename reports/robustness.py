@@ -16,7 +16,7 @@ from robustbench_med.reports.wording import label, number
 
 BALL = re.compile(r"\[(?P<norm>\w+)<=(?P<eps>[^\s\]]+)(?P<rest>[^\]]*)\]$")
 COLUMNS = (
-    "Probe", "Norm", "eps", "Value", "95% interval", "Patients", "Cases", "Undefined", "Failed",
+    "Probe", "Norm", "eps", "Value", "95% interval", "Patients", "Cases", *estimate_rows.LOSSES,
     "Interval by", "Note",
 )  # fmt: skip
 
@@ -46,7 +46,7 @@ def robustness(evidence: Evidence) -> Section:
     )
     found = [
         _figure(evidence, metric, place)
-        for place, metric in enumerate(estimate_rows.metrics(evidence), 1)
+        for place, metric in enumerate(estimate_rows.compared(evidence), 1)
         if curves(evidence, metric)
     ]
     if not found:
@@ -133,7 +133,7 @@ def _table(name: str, found: list[Curve], clean: Any) -> Table:  # noqa: ANN401
         )
         for row, norm in listed
     )
-    return Table(f"{name} under attack", COLUMNS, rows)
+    return Table(f"{name} under attack", COLUMNS, rows, folded=True)
 
 
 def _alt(metric: str, found: list[Curve], clean: Any) -> str:  # noqa: ANN401

@@ -14,7 +14,7 @@ from robustbench_med.reports.drawing import GREY, draw
 from robustbench_med.reports.wording import harm, interval, label, number
 
 COLUMNS = (
-    "Probe", "Severity", "Value", "95% interval", "Patients", "Cases", "Undefined", "Failed",
+    "Probe", "Severity", "Value", "95% interval", "Patients", "Cases", *estimate_rows.LOSSES,
     "Interval by", "Note",
 )  # fmt: skip
 
@@ -30,7 +30,7 @@ def shifts(evidence: Evidence) -> Section:
     )
     found = [
         _figure(evidence, metric, place)
-        for place, metric in enumerate(estimate_rows.metrics(evidence), 1)
+        for place, metric in enumerate(estimate_rows.compared(evidence), 1)
         if _shifted(evidence, metric)
     ]
     if not found:
@@ -119,4 +119,4 @@ def _table(name: str, grid: dict[str, dict[float, Any]]) -> Table:
         )
         for row in listed.values()
     )
-    return Table(f"{name} by shift and severity", COLUMNS, rows)
+    return Table(f"{name} by shift and severity", COLUMNS, rows, folded=True)

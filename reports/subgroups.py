@@ -1,123 +1,102 @@
-"""For whom it works worse: every group, clean and in the worst case."""
+"""For whom it works worse: every group against all other patients, clean and in the worst case."""
 
-from typing import Any
-
-import pandas as pd
+import math
+from collections.abc import Sequence
 
 from robustbench_med.reports import rows as estimate_rows
-from robustbench_med.reports.document import Evidence, Figure, Section, Table
-from robustbench_med.reports.forest import PANELS, forest, pages
-from robustbench_med.reports.wording import harm, label
+from robustbench_med.reports.document import Evidence, Part, Section, Table
+from robustbench_med.reports.group_figures import group_figures, headline
+from robustbench_med.reports.group_findings import Compared, compare, elsewhere, listing
+from robustbench_med.reports.probes_shown import called, clean_and_worst, worst_cases
+from robustbench_med.reports.standing import Families
+from robustbench_med.reports.unrecorded import unrecorded
+from robustbench_med.reports.wording import label, number
+from robustbench_med.reports.worst_groups import worst_groups
 
-COLUMNS = (
-    "Group", "Probe", "Value", "95% interval", "Patients", "Cases", "Undefined", "Failed",
-    "Minus the rest", "95% interval", "Interval by", "Note",
-)  # fmt: skip
-EVERY = "each of these"
-WORST_SHOWN = 5
+READ = (
+    (
+        "Each group is compared with all other patients, never with the best group: the distance "
+        "between best and worst is above zero even where there is none. 'Not recorded' is a group "
+        "like any other."
+    ),
+    (
+        "Worse and better are said only where the comparison holds after correction for the number "
+        "of groups compared under the same probe, so that with no difference anywhere in 1 of 20 "
+        "such families a group would be named by chance. An interval that misses zero is not "
+        "enough: among many groups, some do. 'No difference found' is said only where a gap worth "
+        "knowing would have been found; otherwise these patients cannot tell."
+    ),
+    "Groups of fewer than 10 patients are not shown; those of 10 to 29 are drawn hollow.",
+)
 
 
 def subgroups(evidence: Evidence) -> Section:
-    """A forest plot and its table per metric, then the groups farthest behind the rest."""
+    """Findings in a table, then words, a forest plot and its numbers per metric."""
     if not evidence.manifest["subgroups"]:
         return Section("subgroups", "Subgroups", ("The plan names no subgroups.",))
-    paragraphs = (
-        (
-            "Each group is compared with all other patients, never with the best group: a gap "
-            "between best and worst is above zero even where there is none. 'Not recorded' is a "
-            "group like any other. Intervals are not widened for the number of groups: among many "
-            "groups, some differ by chance."
-        ),
-        (
-            "Groups of fewer than 10 patients are not shown; those of 10 to 29 are drawn hollow "
-            "and not gated by default."
-        ),
-    )
-    figures = tuple(
-        figure
-        for number, metric in enumerate(estimate_rows.metrics(evidence), 1)
-        for figure in _figures(evidence, metric, number)
-    )
-    return Section("subgroups", "Subgroups", paragraphs, figures, (_behind(evidence),))
+    families = Families.of(evidence)
+    found = [
+        [compare(evidence, families, metric, probe) for probe in clean_and_worst(evidence, metric)]
+        for metric in estimate_rows.compared(evidence)
+    ]
+    parts = [
+        _part(evidence, families, views, place) for place, views in enumerate(found, 1) if views
+    ]
+    parts += [part for part in (worst_groups(evidence), unrecorded(evidence)) if part]
+    return Section("subgroups", "Subgroups", READ, (), (_in_short(found),), tuple(parts))
 
 
-def _figures(evidence: Evidence, metric: str, number: int) -> list[Figure]:
-    chosen = _side_by_side(evidence, metric)
-    name = estimate_rows.described(evidence, metric)
-    probes = list(dict.fromkeys(chosen["probe"]))
-    found = []
-    for page, part in enumerate(pages(chosen), 1):
-        suffix = f", part {page}" if page > 1 else ""
-        caption = (
-            f"{name} by subgroup{suffix}: value and 95% interval. The dashed line is the value "
-            "of all patients; numbers at the right are patients."
+def found_groups(evidence: Evidence) -> list[Compared]:
+    """How the groups stand, per metric, clean and in the shown worst case."""
+    families = Families.of(evidence)
+    return [
+        compare(evidence, families, metric, probe)
+        for metric in estimate_rows.compared(evidence)
+        for probe in clean_and_worst(evidence, metric)
+    ]
+
+
+def _in_short(found: Sequence[Sequence[Compared]]) -> Table:
+    views = [view for of_metric in found for view in of_metric]
+    columns = (
+        "Metric", "Under", "Who stands out", "Better", "No difference found", "Cannot tell",
+        "Too few", "Comparisons",
+    )  # fmt: skip
+    rows = tuple(
+        (
+            label(view.metric),
+            called(view.probe),
+            "; ".join(f"{estimate_rows.group_name(row)} ({view.word(row)})" for row in view.found)
+            or "nobody",
+            *(str(len(view.of(*words))) for words in (
+                ("better",), ("no difference found",), ("cannot tell",), ("too few", "no value")
+            )),
+            str(view.tests),
         )
-        table = _table(f"{name} by subgroup{suffix}", part)
-        svg = forest(f"forest{number}-{page}", part, metric)
-        found.append(Figure(svg, caption, _alt(metric, probes), table))
-    return found
+        for view in views
+    )  # fmt: skip
+    tones = tuple("warning" if view.found else "" for view in views)
+    return Table("Groups in short: how many stand how against all other patients", columns, rows,
+                 tones)  # fmt: skip
 
 
-def _side_by_side(evidence: Evidence, metric: str) -> pd.DataFrame:
-    """Clean and worst cases: of many balls the least, the middle and the greatest."""
-    table = evidence.estimates[evidence.estimates["metric"] == metric]
-    worst = list(dict.fromkeys(table.loc[table["kind"] == "worst", "probe"]))
-    if len(worst) > PANELS - 1:
-        worst = [worst[0], worst[len(worst) // 2], worst[-1]]
-    return table[(table["kind"] == "clean") | table["probe"].isin(worst)]
-
-
-def _alt(metric: str, probes: list[str]) -> str:
-    shown = ", ".join(label(probe) for probe in probes)
-    return f"Forest plot of {label(metric)} by subgroup under {shown}. The table holds its numbers."
-
-
-def _table(caption: str, part: pd.DataFrame) -> Table:
-    found = _once_if_hidden(estimate_rows.listed(part))
-    tones = tuple(estimate_rows.tone(row) for row in found)
-    return Table(caption, COLUMNS, tuple(_row(row) for row in found), tones)
-
-
-def _once_if_hidden(rows: list[Any]) -> list[Any]:
-    """Leave one row of each group that is suppressed under every probe."""
-    shown = {(row.subgroup, row.group) for row in rows if row.status != "suppressed"}
-    kept: dict[tuple[str, ...], Any] = {}
-    for row in rows:
-        group = (row.subgroup, row.group)
-        name = row.probe if group in shown else EVERY
-        kept.setdefault((*group, name), row._replace(probe=name))
-    return list(kept.values())
-
-
-def _row(row: Any) -> tuple[str, ...]:  # noqa: ANN401
-    return (
-        estimate_rows.group_name(row),
-        label(row.probe),
-        *estimate_rows.cells(row),
-        *estimate_rows.losses(row),
-        *estimate_rows.difference(row),
-        estimate_rows.method(row),
-        estimate_rows.reason(row),
+def _part(evidence: Evidence, families: Families, views: Sequence[Compared], place: int) -> Part:
+    metric = views[0].metric
+    name = estimate_rows.described(evidence, metric)
+    rest = [probe for probe in worst_cases(evidence, metric)
+            if probe not in {view.probe for view in views}]  # fmt: skip
+    others = [compare(evidence, families, metric, probe) for probe in rest]
+    listings = [*(listing(view) for view in views), elsewhere(others)]
+    findings = [row for view in [*views, *others] for row in view.found]
+    title = f"{name}: {headline(views)}"
+    margin = views[0].margin
+    read = () if math.isnan(margin) else (
+        f"'No difference found' is said where a gap of {number(margin)} would have been found.",
+    )  # fmt: skip
+    return Part(
+        title,
+        read,
+        tuple(each for each in listings if each is not None),
+        tuple(group_figures(evidence, views, f"forest{place}")),
+        folded=not findings,
     )
-
-
-def farthest_behind(evidence: Evidence, shown: int = WORST_SHOWN) -> list[Any]:
-    """Rows of the groups most behind the rest, per metric, clean and in the worst case."""
-    table = evidence.estimates
-    kept = table["status"].isin(["ok", "not gated"]) & table["difference"].notna()
-    table = table[kept & table["kind"].isin(["clean", "worst"]) & (table["subgroup"] != "")]
-    found: list[Any] = []
-    for metric in estimate_rows.metrics(evidence):
-        rows = estimate_rows.listed(table[table["metric"] == metric])
-        rows.sort(key=lambda row: -harm(row.difference, row.better))
-        found += rows[:shown]
-    return found
-
-
-def _behind(evidence: Evidence) -> Table:
-    rows = tuple((label(row.metric), *_row(row)) for row in farthest_behind(evidence))
-    caption = (
-        f"The {WORST_SHOWN} groups farthest behind the rest, per metric. Picked because they are "
-        "extreme, so they look worse than they are: a reason to look, not a finding"
-    )
-    return Table(caption, ("Metric", *COLUMNS), rows)

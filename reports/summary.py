@@ -7,9 +7,9 @@ from robustbench_med.reports import rows as estimate_rows
 from robustbench_med.reports.document import Evidence
 from robustbench_med.reports.failures import by_error
 from robustbench_med.reports.gate import Judgement
-from robustbench_med.reports.subgroups import farthest_behind
+from robustbench_med.reports.subgroups import found_groups
 from robustbench_med.reports.verdict import headline, limit, why
-from robustbench_med.reports.wording import estimate, interval, label, number
+from robustbench_med.reports.wording import estimate, label, p_value
 
 LIMIT_BYTES = 60_000
 RULES_SHOWN = 60
@@ -21,7 +21,7 @@ MENTION = re.compile(r"(?<!\w)@(?=\w)")
 
 
 def render_summary(evidence: Evidence) -> str:
-    """Render verdict, rules, overall results, groups farthest behind, and failures.
+    """Render verdict, rules, overall results, groups that stand out, and failures.
 
     Always fewer than 60,000 bytes of UTF-8: what does not fit is counted, not shown.
     """
@@ -35,7 +35,7 @@ def render_summary(evidence: Evidence) -> str:
         ),
         _rules(evidence),
         _overall(evidence),
-        _behind(evidence),
+        _groups(evidence),
         _failures(evidence),
     ]
     return _cut("\n\n".join(part for part in parts if part) + "\n")
@@ -74,7 +74,8 @@ def _rule(judgement: Judgement) -> tuple[str, ...]:
 def _overall(evidence: Evidence) -> str:
     table = evidence.estimates
     proved = (table["kind"] == "certificate") & (table["metric"] == "certified")
-    chosen = table[table["kind"].isin(["clean", "worst"]) | proved]
+    main = table["metric"].isin(estimate_rows.compared(evidence))
+    chosen = table[(table["kind"].isin(["clean", "worst"]) & main) | proved]
     rows = [
         (row.probe, row.metric, estimate(row.value, row.low, row.high, row.patients),
          estimate_rows.method(row), estimate_rows.reason(row))
@@ -88,16 +89,27 @@ def _overall(evidence: Evidence) -> str:
     return f"{_table('Clean, worst case and certified', columns, rows, ROWS_SHOWN)}\n\n{note}"
 
 
-def _behind(evidence: Evidence) -> str:
+def _groups(evidence: Evidence) -> str:
+    found = found_groups(evidence)
     rows = [
-        (estimate_rows.group_name(row), row.probe, row.metric,
-         estimate(row.value, row.low, row.high, row.patients),
-         f"{number(row.difference)} {interval(row.difference_low, row.difference_high)}")
-        for row in farthest_behind(evidence)
+        (view.word(row), estimate_rows.group_name(row), row.probe, row.metric,
+         estimate(row.value, row.low, row.high, row.patients), estimate_rows.difference(row),
+         p_value(row.p_holm))
+        for view in found for row in view.found
     ]  # fmt: skip
-    columns = ("Group", "Probe", "Metric", "Value", "Minus the rest")
-    note = "Picked because they are extreme, so they look worse than they are."
-    return f"{_table('Groups farthest behind the rest', columns, rows, ROWS_SHOWN)}\n\n{note}"
+    columns = ("Stands", "Group", "Probe", "Metric", "Value", "Minus the others", "Corrected")
+    told = {
+        word: sum(len(view.of(word)) for view in found)
+        for word in ("no difference found", "cannot tell", "too few")
+    }
+    note = (
+        f"Of {sum(len(view.groups) for view in found)} comparisons of a group with all other "
+        f"patients, clean and in one worst case: {len(rows)} stand out after correction, "
+        f"{', '.join(f'{times} {word}' for word, times in told.items())}."
+    )
+    if not rows:
+        return f"## Groups that stand out\n\n{note}"
+    return f"{_table('Groups that stand out', columns, rows, ROWS_SHOWN)}\n\n{note}"
 
 
 def _failures(evidence: Evidence) -> str:

@@ -73,9 +73,20 @@ def share(part: float, whole: float) -> str:
     return f"{part / whole:.1%}" if whole else DASH
 
 
-def harm(difference: float, better: str) -> float:
-    """A signed difference from the rest, turned so that larger means worse."""
-    return {"higher": -difference, "lower": difference}.get(better, abs(difference))
+def harm(value: float, better: str) -> float:
+    """A value turned so that larger means worse."""
+    if better == "one":
+        return abs(value - 1)
+    return {"higher": -value, "lower": value}.get(better, abs(value))
+
+
+def p_value(p: float | None) -> str:
+    """`p = 0.004`, never rounded up to a level that it stays below."""
+    if p is None or math.isnan(p):
+        return DASH
+    if p < 0.001:
+        return "p < 0.001"
+    return "p < 0.05" if 0.0495 <= p < 0.05 else f"p = {p:.3f}"
 
 
 def _is_absent(value: object) -> bool:

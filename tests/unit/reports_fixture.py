@@ -24,6 +24,18 @@ BALLS = [*(("pgd", f"linf<={eps:g}", eps) for eps in LINF),
          *(("fgsm", f"linf<={eps:g}", eps) for eps in LINF),
          *(("pgd", f"l2<={eps:g} of norm", eps) for eps in (0.01, 0.02))]  # fmt: skip
 SHIFTS = [(name, severity) for name in ("rician", "gamma", "blur") for severity in (1, 2, 3)]
+SHARE = {"better": "higher", "patient": "mean", "unit": "", "limits": [0.0, 1.0]}
+METRICS = {
+    "correct": SHARE,
+    "dice": {**SHARE, "tolerance": 0.8},
+    "volume_error": {"better": "zero", "patient": "mean", "unit": "ml", "limits": None},
+    "finding": {**SHARE, "reads": "detection", "label": "lesion <b>", "threshold": 0.4,
+                "threshold_from": "model card: split val, sensitivity >= 0.9"},
+    "ef_error": {"better": "zero", "patient": "mean", "unit": "%", "tolerance": 10.0},
+    "moved": {**SHARE, "better": "lower"},
+}  # fmt: skip
+READ_UNDER = ("clean", "pgd[linf<=0.004]", "fgsm[linf<=0.004]", "rician@2")
+"""Probes under which the finding and the ejection fraction are scored: enough to tell."""
 POLICY = """
 [[rule]]
 id = "clean-accuracy"
@@ -126,9 +138,7 @@ def _manifest(cases, policy, state):
         "task": {"kind": "segmentation", "classes": ["background", "lv"]}, "bounds": [0, 1],
         "cohort": {"name": "synthetic_cine", "cases": len(cases),
                    "patients": int(cases["patient_id"].nunique()), "missing": missing},
-        "metrics": {"correct": {"better": "higher", "patient": "mean", "unit": ""},
-                    "dice": {"better": "higher", "patient": "mean", "unit": ""},
-                    "volume_error": {"better": "zero", "patient": "mean", "unit": "ml"}},
+        "metrics": METRICS,
         "probes": probes,
         "subgroups": [["sex"], ["site"], ["sex", "age_band"]], "explore": ["sex", "age_band"],
         "versions": {"python": "3.12.3", "robustbench-med": "0.1.0", "torch": "2.13.0"},
@@ -164,7 +174,10 @@ def _records(rng, cases, manifest):
             if (i * 7 + len(probe["name"])) % 97 == 0 and probe["kind"] != "clean":
                 failures.append((case_id, probe["name"], probe["kind"], *_error(case_id, probe)))
                 continue
-            for metric, value in _values(probe, float(skill[i]), i):
+            found = _values(probe, float(skill[i]), i)
+            if probe["name"] in READ_UNDER:
+                found += _clinical(probe, cases["sex"][i] == "F", i)
+            for metric, value in found:
                 rows.append((case_id, probe["name"], probe["kind"], probe["level"], metric, value))
     return pd.DataFrame(rows, columns=RECORDS.names), pd.DataFrame(failures, columns=FAILURES.names)
 
@@ -191,3 +204,23 @@ def _values(probe, skill, place):
         ("dice", dice),
         ("volume_error", 1.2 + 2.0 * push - 0.8 * skill),
     ]
+
+
+def _clinical(probe, woman, place):
+    """A finding, whose risk is overstated in women, and an ejection fraction, too high in them."""
+    rng = np.random.default_rng(place)
+    there, ease, shape, slip = rng.random() < 0.4, *rng.normal(size=3)
+    push = {"clean": 0.0, "attack": 250 * probe["level"], "shift": 0.15 * probe["level"]}
+    hard = push[probe["kind"]] * (1.5 if woman else 1.0)
+    side = 1 if there else -1
+    odds = 1.3 * side + 1.2 * ease - side * hard + (1.2 if woman else 0.0) - 0.4
+    given = 1 / (1 + math.exp(-side * odds))
+    true = 55 + 11 * shape
+    predicted = true + 4 * slip + (3.5 if woman else -0.5) + 4 * hard
+    zones = [sum(value >= cut for cut in (40, 50)) for value in (predicted, true)]
+    return [
+        ("finding", given), ("finding.true", float(there)),
+        ("ef_error", predicted - true), ("ef_error.predicted", predicted),
+        ("ef_error.true", true), ("moved", float(zones[0] != zones[1])),
+        ("moved.up", float(zones[0] > zones[1])), ("moved.down", float(zones[0] < zones[1])),
+    ]  # fmt: skip

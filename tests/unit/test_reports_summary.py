@@ -14,7 +14,6 @@ from robustbench_med.errors import IncompleteError
 from robustbench_med.reports.document import Evidence
 from robustbench_med.reports.junit import render_junit
 from robustbench_med.reports.sandwich import sandwiches
-from robustbench_med.reports.subgroups import farthest_behind
 from robustbench_med.reports.summary import render_summary
 from robustbench_med.runfolder import Run
 
@@ -49,7 +48,7 @@ def test_the_summary_leads_with_the_verdict_and_shows_rules_results_groups_and_f
     assert text.startswith("# UNDECIDED")
     titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert titles == [
-        "Rules", "Clean, worst case and certified", "Groups farthest behind the rest", "Failures",
+        "Rules", "Clean, worst case and certified", "Groups that stand out", "Failures",
     ]  # fmt: skip
     assert "nan" not in text.lower()
 
@@ -61,7 +60,7 @@ def test_hostile_text_means_nothing_to_markdown(evidence):
     assert "<" not in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in rows}
-    assert widths == {5, 6, 7}
+    assert widths == {5, 6, 7, 8}
 
 
 def test_the_summary_stays_short_however_many_rules_there_are(evidence):
@@ -83,12 +82,16 @@ def test_a_summary_that_would_be_too_long_says_where_it_was_cut(evidence):
     assert "Cut here" in text
 
 
-def test_groups_farthest_behind_come_worst_first_and_never_from_suppressed_rows(evidence):
-    rows = [row for row in farthest_behind(evidence) if row.metric == "correct"]
-    assert len(rows) == 5
-    gaps = [row.difference for row in rows]
-    assert gaps == sorted(gaps)
-    assert all(row.patients >= 10 for row in rows)
+def test_the_summary_names_every_group_that_stands_out_and_none_that_does_not(evidence):
+    text = render_summary(evidence).split("## Groups that stand out")[1].split("\n## ")[0]
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][1:]
+    rows = [row for row in rows if "---" not in row[0]]
+    assert rows
+    for row in rows:
+        assert row[0].strip("| ") in ("worse", "differs")
+        p = row[-1].strip(" |")
+        assert p.startswith("p") and (p == "p &lt; 0.001" or float(p.split()[-1]) < 0.05)
+    assert "cannot tell" in text.splitlines()[-2] + text.splitlines()[-1]
 
 
 def test_junit_has_one_case_per_rule_and_group_with_matching_counts(evidence):

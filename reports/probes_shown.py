@@ -1,0 +1,62 @@
+"""Which of the many probes a section shows: clean, one worst case, the hardest shift."""
+
+from typing import Any
+
+from robustbench_med.reports.document import Evidence
+from robustbench_med.reports.rows import listed, overall
+from robustbench_med.reports.wording import harm, label
+
+
+def worst_cases(evidence: Evidence, metric: str) -> list[str]:
+    """Worst cases of the metric: balls of one norm together, in the order of the plan."""
+    rows = {str(row.probe): row for row in overall(evidence, metric) if row.kind == "worst"}
+    balls = [str(probe["ball"]) for probe in evidence.manifest["probes"] if probe.get("ball")]
+    norms = list(dict.fromkeys(_norm(ball) for ball in balls))
+    named = [f"worst[{ball}]" for norm in norms for ball in dict.fromkeys(balls)
+             if _norm(ball) == norm]  # fmt: skip
+    return [name for name in named if name in rows]
+
+
+def shown_worst(evidence: Evidence, metric: str) -> str | None:
+    """The worst case in the middle ball of the plan's first norm; None without one.
+
+    At the least ball little changes, at the greatest often nothing is left to compare.
+    """
+    found = worst_cases(evidence, metric)
+    first = [name for name in found if _norm(name) == _norm(found[0])]
+    return first[(len(first) - 1) // 2] if first else None
+
+
+def _norm(ball: str) -> str:
+    return ball.partition("<=")[0]
+
+
+def hardest_shift(evidence: Evidence, metric: str) -> str | None:
+    """The shift that does all patients the most harm; None without one."""
+    shifts = [row for row in overall(evidence, metric) if row.kind == "shift"]
+    known = [row for row in shifts if row.value == row.value]
+    if not known:
+        return None
+    return str(max(known, key=lambda row: harm(row.value, row.better)).probe)
+
+
+def clean_and_worst(evidence: Evidence, metric: str) -> list[str]:
+    """The clean probe and the shown worst case, those that there are."""
+    clean = [str(row.probe) for row in overall(evidence, metric) if row.kind == "clean"]
+    worst = shown_worst(evidence, metric)
+    return [*clean[:1], *([worst] if worst else [])]
+
+
+def under(evidence: Evidence, metric: str, probe: str) -> list[Any]:
+    """Rows of one metric under one probe, all patients first."""
+    table = evidence.estimates
+    return listed(table[(table["metric"] == metric) & (table["probe"] == probe)])
+
+
+def called(probe: str) -> str:
+    """A probe in words: "clean images", "worst case in linf<=0.004"."""
+    if probe == "clean":
+        return "clean images"
+    if probe.startswith("worst[") and probe.endswith("]"):
+        return f"worst case in {label(probe[6:-1], 40)}"
+    return label(probe)
