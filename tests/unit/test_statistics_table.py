@@ -3,12 +3,14 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy import stats
 
 from robustbench_med.errors import InputError
 from robustbench_med.statistics.proportions import wilson
-from robustbench_med.statistics.table import ESTIMATES, estimate_run, to_arrow
+from robustbench_med.statistics.table import ESTIMATES, estimate_run, status_of, to_arrow
 
 METRICS = {
     "correct": {"better": "higher", "patient": "mean", "unit": ""},
@@ -107,7 +109,8 @@ def test_one_row_per_probe_metric_and_group_in_the_manifests_order():
     groups = ["all", "F", "M", "A", "B", "not recorded", "F \u00d7 A", "F \u00d7 B"]
     assert table["group"].unique().tolist()[:8] == groups
     counts = table.groupby("probe").size()
-    assert (counts.drop("crown[b]") == 4 * 12).all()
+    # four metrics, and two limits of agreement of the one that is best near zero
+    assert (counts.drop("crown[b]") == 6 * 12).all()
     assert counts["crown[b]"] == 12
     assert not table.duplicated(["probe", "metric", "subgroup", "group"]).any()
 
@@ -141,7 +144,12 @@ def test_the_same_seed_gives_the_same_table_and_another_seed_moves_bootstraps_on
     pd.testing.assert_frame_equal(first, again, check_exact=True)
     moved = (first["low"] != other["low"]).to_numpy()
     assert (moved == first["method"].str.contains("bootstrap").to_numpy()).all()
-    assert (first["value"] == other["value"]).all()
+    for name, method in (("difference", "difference_method"), ("change", "change_method")):
+        low = f"{name}_low"
+        moved = (first[low].fillna(0) != other[low].fillna(0)).to_numpy()
+        assert (moved == first[method].str.contains("bootstrap").to_numpy()).all()
+    for name in ("value", "difference", "change", "interaction"):
+        np.testing.assert_array_equal(first[name], other[name])
 
 
 def test_a_share_is_counted_by_hand():
@@ -158,18 +166,18 @@ def test_a_share_is_counted_by_hand():
 
 
 def test_patient_dice_and_sums_by_hand():
-    shared = [30, 10, 5] * 10
-    predicted, true = [40, 20, 20] * 10, [50, 10, 5] * 10
-    patients = np.repeat(np.arange(15), 2)
+    shared = [30, 10, 5, 9] * 10
+    predicted, true = [40, 20, 20, 10] * 10, [50, 10, 5, 12] * 10
+    patients = np.repeat(np.arange(20), 2)
     parts = {"dice": np.nan, "dice.shared": shared, "dice.predicted": predicted, "dice.true": true}
-    tables = [flat(np.broadcast_to(v, 30), patients, m)[0] for m, v in parts.items()]
-    errors, cases = flat(np.arange(30), patients, "error")
+    tables = [flat(np.broadcast_to(v, 40), patients, m)[0] for m, v in parts.items()]
+    errors, cases = flat(np.arange(40), patients, "error")
     table = estimate_run(pd.concat([*tables, errors]), cases, NO_FAILURES, clean_only())
-    by_patient = [np.reshape(part, (15, 2)).sum(axis=1) for part in (shared, predicted, true)]
+    by_patient = [np.reshape(part, (20, 2)).sum(axis=1) for part in (shared, predicted, true)]
     dice = 2 * by_patient[0] / (by_patient[1] + by_patient[2])
     assert row(table, metric="dice")["value"] == pytest.approx(dice.mean())
-    assert row(table, metric="dice")["patients"] == 15
-    assert row(table, metric="error")["value"] == np.arange(30).sum() / 15
+    assert row(table, metric="dice")["patients"] == 20
+    assert row(table, metric="error")["value"] == np.arange(40).sum() / 20
 
 
 @pytest.mark.parametrize(
@@ -184,7 +192,8 @@ def test_few_patients_are_suppressed_or_shown_without_being_gated(patients, stat
     found = row(table, group="F")
     assert (found["status"], found["patients"]) == (status, patients)
     hidden = ["value", "low", "high", "rest_value", "rest_patients", "difference",
-              "difference_low", "difference_high"]  # fmt: skip
+              "difference_low", "difference_high", "p", "p_holm", "p_joint",
+              "detectable"]  # fmt: skip
     assert found[hidden].isna().all() == (status == "suppressed")
     assert found[hidden].notna().all() == (status != "suppressed")
 
@@ -192,7 +201,8 @@ def test_few_patients_are_suppressed_or_shown_without_being_gated(patients, stat
 def test_a_small_complement_is_not_told_by_the_group_it_completes():
     records, cases = flat([1, 0] * 25, sex=["F"] * 9 + ["M"] * 41)
     table = estimate_run(records, cases, NO_FAILURES, clean_only(["sex"]))
-    rest = ["rest_value", "rest_patients", "difference", "difference_low", "difference_high"]
+    rest = ["rest_value", "rest_patients", "difference", "difference_low", "difference_high",
+            "p", "p_holm", "p_joint", "detectable"]  # fmt: skip
     assert row(table, group="M")[rest].isna().all()
     assert row(table, group="M")["status"] == "ok"
 
@@ -214,12 +224,14 @@ def test_fewer_than_ten_patients_overall_are_suppressed_too():
     records, cases = flat([0, 1] * 20, np.repeat(np.arange(8), 5))
     found = estimate_run(records, cases, NO_FAILURES, clean_only()).iloc[0]
     assert (found["status"], found["patients"], found["cases"]) == ("suppressed", 8, 40)
+    assert found["reason"] == "fewer than 10 patients: not shown"
     assert np.isnan(found["value"])
 
 
 def test_patients_are_counted_not_cases():
-    records, cases = flat(np.arange(40) / 40, np.repeat(np.arange(10), 4), "psnr")
-    assert estimate_run(records, cases, NO_FAILURES, clean_only()).iloc[0]["status"] == "not gated"
+    records, cases = flat(np.arange(80) / 80, np.repeat(np.arange(20), 4), "psnr")
+    found = estimate_run(records, cases, NO_FAILURES, clean_only()).iloc[0]
+    assert (found["status"], found["patients"], found["cases"]) == ("not gated", 20, 80)
 
 
 def test_undefined_and_failed_cases_are_counted_apart():
@@ -250,6 +262,7 @@ def test_equal_values_get_no_interval():
     records, cases = flat([31.5] * 40, metric="psnr", sex=["F", "M"] * 20)
     table = estimate_run(records, cases, NO_FAILURES, clean_only(["sex"]))
     assert (table["status"] == "no interval").all()
+    assert table["reason"].str.startswith("no interval: too few patients differ").all()
     assert (table["value"] == 31.5).all()
     assert table["low"].isna().all()
     assert row(table, group="F")["difference"] == 0
@@ -292,7 +305,11 @@ def test_two_halves_of_a_cohort_mirror_each_other():
     women, men = (table[table["group"] == group].reset_index() for group in "FM")
     assert women["value"].tolist() == men["rest_value"].tolist()
     np.testing.assert_allclose(women["difference"], -men["difference"])
-    np.testing.assert_allclose(women["difference_low"], -men["difference_high"], atol=1e-12)
+    # resampled limits come from single precision draws
+    np.testing.assert_allclose(women["difference_low"], -men["difference_high"], rtol=1e-5)
+    for name in ("p", "p_holm", "p_joint", "detectable", "interaction_p", "interaction_p_holm"):
+        np.testing.assert_allclose(women[name], men[name], rtol=1e-5)
+    np.testing.assert_allclose(women["interaction"], -men["interaction"], atol=1e-12)
 
 
 def test_missing_attributes_make_a_group_and_belong_to_the_rest_of_others():
@@ -321,6 +338,120 @@ def test_a_run_without_answers_gives_an_empty_table():
     table = estimate_run(records.iloc[:0], cases, NO_FAILURES, manifest(["sex"]))
     assert table.columns.tolist() == ESTIMATES.names
     assert table.empty
+
+
+def test_values_and_their_reasons_go_together():
+    for value, low, deciding, in_all, expected in [
+        (0.5, 0.4, 30, 60, "ok"),
+        (0.5, 0.4, 29, 60, "not gated"),
+        (0.5, np.nan, 29, 60, "no interval"),
+        (0.5, 0.4, 9, 60, "suppressed"),
+        (0.5, 0.4, 19, 19, "suppressed"),
+        (np.nan, np.nan, 9, 60, "suppressed"),
+        (np.nan, np.nan, 0, 60, "undefined"),
+        (np.nan, np.nan, 40, 60, "undefined"),
+    ]:
+        status, reason = status_of(value, low, deciding, in_all)
+        assert status == expected
+        assert (reason == "") == (status == "ok")
+
+
+def test_p_values_and_intervals_agree_in_every_row():
+    records, cases = a_run()
+    worse = (records["metric"] == "psnr") & records["case_id"].isin(
+        cases.loc[cases["site"] == "A", "case_id"]
+    )
+    records.loc[worse, "value"] -= 1.0
+    table = estimate_run(records, cases, NO_FAILURES, manifest(["sex"], ["site"]))
+    for name, p in (("difference", "p"), ("interaction", "interaction_p")):
+        told = table[table[p].notna()]
+        apart = (told[f"{name}_low"] > 0) | (told[f"{name}_high"] < 0)
+        assert ((told[p] < 0.05) == apart).all()
+        assert (told[f"{p}_holm"] >= told[p]).all()
+        assert len(told) > 50
+    assert (table["p"] < 0.05).any()
+    for p in ("p", "p_holm", "p_joint", "interaction_p", "interaction_p_holm"):
+        assert table[p].dropna().between(0, 1).all()
+
+
+def test_the_detectable_gap_is_that_of_the_corrected_test_with_power_four_in_five():
+    records, cases = a_run()
+    table = estimate_run(records, cases, NO_FAILURES, manifest(["sex"], ["site"]))
+    shown = table[table["detectable"].notna()]
+    # F and M are one test, the three sites three
+    reach = stats.norm.ppf(1 - 0.025 / 4) + stats.norm.ppf(0.8)
+    error = (shown["difference_high"] - shown["difference_low"]) / (2 * stats.norm.ppf(0.975))
+    assert len(shown) > 100
+    np.testing.assert_allclose(shown["detectable"], reach * error, rtol=1e-10)
+
+
+def test_copies_of_every_case_change_no_number_but_their_count():
+    records, cases = a_run()
+    failed = failures(("c0003", "pgd[b]"), ("c0007", "fgsm[b]"))
+    plan = manifest(["sex"], ["site"])
+    again = {name: table.assign(case_id=table["case_id"] + "x")
+             for name, table in (("r", records), ("c", cases), ("f", failed))}  # fmt: skip
+    once = estimate_run(records, cases, failed, plan)
+    twice = estimate_run(
+        pd.concat([records, again["r"]]), pd.concat([cases, again["c"]]),
+        pd.concat([failed, again["f"]]), plan,
+    )  # fmt: skip
+    # sums count a copied case again, and Dice adds its voxels on both sides
+    kept = ~once["metric"].str.startswith("error").to_numpy()
+    for count in ("cases", "undefined", "failed"):
+        assert (twice[count] == 2 * once[count]).all()
+    assert twice["patients"].equals(once["patients"])
+    numbers = [field.name for field in ESTIMATES if field.type == pa.float64()]
+    np.testing.assert_allclose(twice.loc[kept, numbers], once.loc[kept, numbers],
+                               rtol=1e-3, atol=1e-6)  # fmt: skip
+
+
+def test_categoricals_give_the_same_table_as_strings():
+    records, cases = a_run()
+    failed = failures(("c0003", "pgd[b]"), ("c0007", "fgsm[b]"))
+    plan = manifest(["sex"], ["site"])
+    coded = records.astype(dict.fromkeys(("case_id", "probe", "kind", "metric"), "category"))
+    plain = estimate_run(records, cases, failed, plan)
+    pd.testing.assert_frame_equal(plain, estimate_run(coded, cases, failed, plan), check_exact=True)
+    people = cases.astype(dict.fromkeys(("case_id", "patient_id", "sex", "site"), "category"))
+    broken = failed.astype({"case_id": "category", "probe": "category"})
+    pd.testing.assert_frame_equal(
+        plain, estimate_run(coded, people, broken, plan), check_exact=True
+    )
+
+
+def test_penalised_values_count_and_are_counted():
+    records, cases = flat(np.arange(40) / 10, metric="psnr", sex=["F", "M"] * 20)
+    flags = records.assign(metric="psnr.penalised", value=[1.0] * 6 + [0.0] * 34)
+    table = estimate_run(pd.concat([records, flags]), cases, NO_FAILURES, clean_only(["sex"]))
+    assert table["metric"].unique().tolist() == ["psnr"]
+    assert table["penalised"].tolist() == [6, 3, 3]
+    assert row(table, group="all")["value"] == pytest.approx(1.95)
+    assert row(table, group="all")["cases"] == 40
+
+
+def test_what_a_plan_declares_is_read_off_the_records():
+    rng = np.random.default_rng(0)
+    truth, given = rng.integers(0, 2, 60), rng.beta(4, 2, 60)
+    finding, cases = flat(given, metric="finding", sex=["F", "M"] * 30)
+    said = finding.assign(metric="finding.true", value=truth.astype(float))
+    psnr = finding.assign(metric="psnr", value=rng.normal(30, 2, 60))
+    plan = clean_only(["sex"])
+    plan["metrics"] = {
+        "finding": {"better": "higher", "reads": "detection", "threshold": 0.5, "limits": [0, 1]},
+        "psnr": {"better": "higher", "tolerance": 29.0},
+    }
+    table = estimate_run(pd.concat([finding, said, psnr]), cases, NO_FAILURES, plan)
+    everyone = table[table["group"] == "all"].set_index("metric")
+    assert everyone.loc["psnr.failure", "value"] == pytest.approx((psnr["value"] < 29).mean())
+    assert everyone.loc["psnr.failure", "method"] == "Wilson"
+    ill = given[truth == 1] >= 0.5
+    assert everyone.loc["finding.sensitivity", "value"] == pytest.approx(ill.mean())
+    low, high = everyone.loc["finding.sensitivity", ["low", "high"]]
+    assert (low, high) == wilson(ill.sum(), len(ill))
+    assert everyone.loc["finding.auc", "method"] == "Obuchowski, logit"
+    assert (everyone["better"] == "one").sum() == 2
+    assert everyone.loc["finding.sensitivity", "undefined"] == 0
 
 
 def test_statistics_never_load_torch():
