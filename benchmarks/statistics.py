@@ -152,8 +152,9 @@ def areas(setting: Setting, rng: np.random.Generator, *, beside: bool) -> dict[s
     reading = next(r for r in readings_of([scores]) if r.metric == "d.auc")
     found = {}
     for name, units in (("coverage", ids), ("image_level", np.arange(len(ids)))):
-        portion = reading.of(units, np.ones(len(ids), dtype=bool))
-        made = [reading.interval(portion.linear(k), int(portion.deciding[k])) for k in range(BATCH)]
+        everyone = np.ones(len(ids), dtype=bool)
+        portion = reading.of(units, everyone)
+        made = [reading.interval(scores, units, everyone, portion, k) for k in range(BATCH)]
         found[name] = held(truth, [e.low for e in made], [e.high for e in made])
         if setting.images == 1 or not beside:
             break

@@ -11,7 +11,7 @@ from robustbench_med.statistics.patients import Ids
 from robustbench_med.statistics.portion import Portion
 from robustbench_med.statistics.readings import Reading
 from robustbench_med.statistics.samples import Drawn, Sample
-from robustbench_med.statistics.scores import Flags, Scores
+from robustbench_med.statistics.scores import Flags, Scores, at
 
 CHANGING = ("attack", "shift", "worst")
 
@@ -76,19 +76,14 @@ def _rivals(scores: Scores, place: int) -> list[int]:
 
 def restricted(scores: Scores, places: list[int], kept: Flags) -> Scores:
     """Some of the probes, as if they had been put to the kept cases only."""
-    rows = kept[:, None]
-    parts = scores.parts
-    if parts is not None:
-        parts = np.where(rows, parts[:, :, places], np.nan)
+    rows, found = kept[:, None], at(scores, places)
+    parts = None if found.parts is None else np.where(rows, found.parts, np.nan)
     return replace(
-        scores,
-        probes=tuple(scores.probes[place] for place in places),
-        values=np.where(rows, scores.values[:, places], np.nan),
-        asked=scores.asked[:, places] & rows,
-        failed=scores.failed[:, places] & rows,
+        found,
+        values=np.where(rows, found.values, np.nan),
+        asked=found.asked & rows,
+        failed=found.failed & rows,
         parts=parts,
-        penalised=None,
-        among=None,
     )
 
 

@@ -13,6 +13,7 @@ RAO_SCOTT = "Rao-Scott Wilson"
 CLOPPER_PEARSON = "Clopper-Pearson"
 BOOTSTRAP = "patient bootstrap, studentised"
 OBUCHOWSKI = "Obuchowski, logit"
+SMOOTHED = "patient bootstrap, freed of chance"
 
 
 @dataclass(frozen=True)

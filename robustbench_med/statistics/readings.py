@@ -8,14 +8,22 @@ import numpy as np
 
 from robustbench_med.statistics.agreement_limits import limits_of_agreement
 from robustbench_med.statistics.bootstrap import Floats
-from robustbench_med.statistics.detection import DETECTION, detection_scores
+from robustbench_med.statistics.detection import DETECTION, SMOOTH_ECE, Figure, detection_scores
 from robustbench_med.statistics.estimate import Estimate
-from robustbench_med.statistics.linear import Linear
 from robustbench_med.statistics.patients import Ids, PatientSums, patient_sums
 from robustbench_med.statistics.portion import Portion, of_linears, of_sums
-from robustbench_med.statistics.scores import Better, Flags, Meaning, ProbeEntry, Scores, badness
+from robustbench_med.statistics.scores import (
+    Better,
+    Flags,
+    Meaning,
+    ProbeEntry,
+    Scores,
+    at,
+    badness,
+)
 
 Measure = Callable[[Scores, Ids, Flags], Portion]
+Interval = Callable[[Scores, Ids, Flags, Portion, int], Estimate | None]
 SHARE = (0.0, 1.0)
 
 
@@ -30,8 +38,7 @@ class Reading:
         scores: Whose cases are counted and measured.
         measure: Makes the estimates of the chosen cases.
         share: Whether it is a share of 0/1 values.
-        interval: Makes an estimate, with its interval, of the deciding patients; None where the
-            bootstrap does.
+        interval: Makes an estimate with an interval of its own; None where the bootstrap does.
         by_patient: Whether it is a ratio of what patients add, so that any group has one.
     """
 
@@ -41,7 +48,7 @@ class Reading:
     scores: Scores
     measure: Measure
     share: bool = False
-    interval: Callable[[Linear, int], Estimate] | None = None
+    interval: Interval | None = None
     by_patient: bool = True
 
     @property
@@ -78,10 +85,21 @@ def _of_one(scores: Scores) -> Iterator[Reading]:
     if meaning.reads == "detection" and scores.truth is not None:
         yield from (_plain(found) for found in detection_scores(scores))
         for name, figure in DETECTION.items():
-            yield Reading(
-                f"{scores.metric}.{name}", figure.better, figure.limits, scores,
-                figure.measure, interval=figure.interval, by_patient=False,
-            )  # fmt: skip
+            yield _figure(scores, name, figure)
+        yield from (_figure(one, "smooth_ece", SMOOTH_ECE) for one in _clean(scores))
+
+
+def _figure(scores: Scores, name: str, figure: Figure) -> Reading:
+    return Reading(
+        f"{scores.metric}.{name}", figure.better, figure.limits, scores, figure.measure,
+        interval=figure.interval, by_patient=False,
+    )  # fmt: skip
+
+
+def _clean(scores: Scores) -> Iterator[Scores]:
+    for place, probe in enumerate(scores.probes):
+        if probe.kind == "clean":
+            yield at(scores, [place])
 
 
 def _plain(scores: Scores) -> Reading:

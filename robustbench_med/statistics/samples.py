@@ -63,40 +63,44 @@ def sample(readings: Sequence[Reading], drawn: Drawn, chosen: Flags) -> Sample:
     replicates = replicate(drawn.of(chosen), every.influence, every.held)
     counts = np.concatenate([_counts(reading.scores, chosen) for reading in readings], axis=1)
     pairs = list(zip(readings, portions, strict=True))
-    return Sample(every, _estimates(pairs, every, replicates), replicates, counts)
+    brought = [_brought(*pair, drawn.patient_ids, chosen) for pair in pairs]
+    return Sample(every, _estimates(pairs, brought, every, replicates), replicates, counts)
+
+
+def _brought(
+    reading: Reading, own: Portion, patient_ids: Ids, chosen: Flags
+) -> list[Estimate | None]:
+    """Estimates of those readings that have better intervals than the bootstrap's."""
+    places = range(len(reading.probes))
+    if reading.share and own.sums is not None:
+        above, below = own.sums.numerator, own.sums.denominator
+        return [of_share(above[:, place], below[:, place]) for place in places]
+    if reading.interval is None:
+        return [None for _ in places]
+    return [
+        reading.interval(reading.scores, patient_ids, chosen, own, place)
+        if own.patients[place]
+        else bare(np.nan)
+        for place in places
+    ]
 
 
 def _estimates(
-    pairs: Sequence[tuple[Reading, Portion]], every: Portion, replicates: Replicates
+    pairs: Sequence[tuple[Reading, Portion]],
+    brought: Sequence[list[Estimate | None]],
+    every: Portion,
+    replicates: Replicates,
 ) -> list[Estimate]:
     low, high = studentised.limits(every.values, every.error, replicates)
-    found, first = [], 0
-    for reading, own in pairs:
-        for place in range(len(reading.probes)):
-            column = first + place
-            made = _shared(reading, own, place) or _interval(reading, own, place)
-            if made is None:
-                ends = float(low[column]), float(high[column])
-                method = "" if np.isnan(ends[0]) else BOOTSTRAP
-                made = Estimate(float(every.values[column]), *ends, method)
-            found.append(within(made, reading.limits))
-        first += len(reading.probes)
+    found: list[Estimate] = []
+    for (reading, _), own in zip(pairs, brought, strict=True):
+        for made in own:
+            column = len(found)
+            ends = float(low[column]), float(high[column])
+            method = "" if np.isnan(ends[0]) else BOOTSTRAP
+            plain = Estimate(float(every.values[column]), *ends, method)
+            found.append(within(made or plain, reading.limits))
     return found
-
-
-def _shared(reading: Reading, own: Portion, place: int) -> Estimate | None:
-    if not reading.share or own.sums is None:
-        return None
-    return of_share(own.sums.numerator[:, place], own.sums.denominator[:, place])
-
-
-def _interval(reading: Reading, own: Portion, place: int) -> Estimate | None:
-    """The interval that a statistic brings with it, such as that of an AUC."""
-    if reading.interval is None:
-        return None
-    if not own.patients[place]:
-        return bare(np.nan)
-    return reading.interval(own.linear(place), int(own.deciding[place]))
 
 
 def _counts(scores: Scores, chosen: Flags) -> NDArray[np.int64]:

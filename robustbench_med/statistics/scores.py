@@ -1,6 +1,6 @@
 """The records of one metric as arrays: a row per case, a column per probe."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -91,6 +91,20 @@ class Scores:
     def ran(self) -> Flags:
         """`(c, q)`, whether the probe was put to the case and did not fail."""
         return self.asked & ~self.failed
+
+
+def at(scores: Scores, places: list[int]) -> Scores:
+    """The same under some of the probes."""
+    return replace(
+        scores,
+        probes=tuple(scores.probes[place] for place in places),
+        values=scores.values[:, places],
+        asked=scores.asked[:, places],
+        failed=scores.failed[:, places],
+        parts=None if scores.parts is None else scores.parts[:, :, places],
+        penalised=None if scores.penalised is None else scores.penalised[:, places],
+        among=None if scores.among is None else scores.among[:, places],
+    )
 
 
 def badness(values: Floats, better: Better) -> Floats:
