@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robustbench_med.statistics.bootstrap import Floats
-from robustbench_med.statistics.proportions import clopper_pearson, effective_size, wilson
+from robustbench_med.statistics.proportions import clopper_pearson, effective_trials, wilson
 
 WILSON = "Wilson"
 RAO_SCOTT = "Rao-Scott Wilson"
@@ -38,8 +38,8 @@ class Estimate:
 def of_share(successes: Floats, cases: Floats) -> Estimate:
     """Estimate a share from 0/1 values.
 
-    Wilson's interval for one case per patient; for several, the same on the effective sample
-    size; Clopper-Pearson on patients where several cases each leave no spread between them.
+    Wilson's interval for one case per patient; for several, the same on the effective number
+    of trials; Clopper-Pearson on patients where several cases each leave no spread between them.
 
     Args:
         successes: `(patients,)`, cases with the value 1.
@@ -53,11 +53,11 @@ def of_share(successes: Floats, cases: Floats) -> Estimate:
     share = float(counted.sum() / sizes.sum())
     if (sizes == 1).all():
         return Estimate(share, *wilson(counted.sum(), patients), WILSON, patients)
-    size = effective_size(counted, sizes)
-    if math.isinf(size):
+    trials = effective_trials(counted, sizes)
+    if math.isinf(trials):
         limits = clopper_pearson(share * patients, patients)
         return Estimate(share, *limits, CLOPPER_PEARSON, patients)
-    return Estimate(share, *wilson(share * size, size), RAO_SCOTT, size)
+    return Estimate(share, *wilson(share * trials, trials), RAO_SCOTT, trials)
 
 
 def within(estimate: Estimate, limits: tuple[float, float] | None) -> Estimate:

@@ -83,8 +83,20 @@ def effective_size(successes: ArrayLike, cases: ArrayLike) -> float:
     return float(share * (1 - share) / variance)
 
 
+def effective_trials(successes: ArrayLike, cases: ArrayLike, level: float = 0.95) -> float:
+    """The effective size, made smaller for the patients that its variance was learnt from.
+
+    Times `(z / t)^2` with Student's t of one degree of freedom less than there are patients:
+    with 30 of them the variance is itself an estimate. Arguments as for `rao_scott`.
+
+    Source: Korn and Graubard, Survey Methodology 1998, 24:193-201.
+    """
+    student = float(stats.t.ppf((1 + level) / 2, max(np.size(cases) - 1, 1)))
+    return effective_size(successes, cases) * (_deviate(level) / student) ** 2
+
+
 def rao_scott(successes: ArrayLike, cases: ArrayLike, level: float = 0.95) -> Limits:
-    """Wilson's interval on the effective sample size, for several cases per patient.
+    """Wilson's interval on the effective number of trials, for several cases per patient.
 
     Where the patients do not differ at all the between-patient variance cannot be estimated,
     and the limits are those of `clopper_pearson` with every patient counted once.
@@ -94,14 +106,14 @@ def rao_scott(successes: ArrayLike, cases: ArrayLike, level: float = 0.95) -> Li
         cases: `(patients,)`, cases in all, at least 1 each.
         level: Nominal coverage; approximate, see docs/estimate.md.
 
-    Source: as `effective_size`.
+    Source: as `effective_trials`.
     """
     counted, sizes = np.asarray(successes, dtype=float), np.asarray(cases, dtype=float)
     share = float(counted.sum() / sizes.sum())
-    size = effective_size(counted, sizes)
-    if math.isinf(size):
+    trials = effective_trials(counted, sizes, level)
+    if math.isinf(trials):
         return clopper_pearson(share * len(sizes), len(sizes), level)
-    return wilson(share * size, size, level)
+    return wilson(share * trials, trials, level)
 
 
 def _check(successes: float, n: float, level: float) -> None:
