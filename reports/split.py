@@ -70,14 +70,19 @@ def _sureness(near: Mapping[str, Any]) -> str:
 
 
 def _within(audit: Mapping[str, Any]) -> tuple[str, ...]:
-    pairs = sum(audit["leaks"]["within"].values())
-    if not pairs:
-        return ()
-    said = (
-        f"Inside the test split, {pairs} pairs of images under different patient ids are the "
-        "same image or a copy of it. Counted as two patients, they make intervals too narrow."
-    )
-    return (said,)
+    pairs, near = sum(audit["leaks"]["within"].values()), audit["leaks"]["near"]
+    said = []
+    if pairs:
+        said.append(
+            f"Inside the test split, {pairs} pairs of images under different patient ids are the "
+            "same image or a copy of it. Counted as two patients, they make intervals too narrow."
+        )
+    if near["doubled"]:
+        said.append(
+            f"Of {near['unrelated'] + near['doubled']} training images that were drawn, "
+            f"{near['doubled']} have a copy under another patient's id inside the training split."
+        )
+    return tuple(said)
 
 
 def _differences(audit: Mapping[str, Any]) -> str:

@@ -110,6 +110,7 @@ def _leaks(found: Search, test: Seen, train: Seen) -> Json:
             "limit": None if math.isnan(near.limit) else near.limit,
             "typical": None if math.isnan(near.typical) else near.typical,
             "unrelated": near.unrelated,
+            "doubled": near.doubled,
             "compared": found.compared,
             "planted": {change: list(pair) for change, pair in near.planted.items()},
             "reason": near.reason,

@@ -5,37 +5,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robustbench_med.overlap.chance import limit
 from robustbench_med.overlap.fingerprint import fingerprint
-from robustbench_med.overlap.picture import Floats, picture_of, plane_of, turned
+from robustbench_med.overlap.matching import Picture, best_of
+from robustbench_med.overlap.picture import Floats, picture_of, plane_of
 from robustbench_med.overlap.planting import CHANGES
-from robustbench_med.overlap.registration import agreement
 from robustbench_med.overlap.seen import OnProgress, Seen, pictures, silent
-from robustbench_med.overlap.shortlist import Base, Indices, Shortlist, shortlist
+from robustbench_med.overlap.shortlist import Base, Indices, shortlist
 
 UNRELATED = 200
-ORIGINALS = 30
+ORIGINALS = 20
 LEAST = 20
 """Patients in the training split; fewer do not tell what is alike by chance."""
 NOBODY = -1
-Pictures = Mapping[int, NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class Match:
-    """The best that a query found.
-
-    Attributes:
-        place: In the base.
-        agreement: Of the details, in [-1, 1].
-        turn: Of the query, a position in `TURNS`.
-    """
-
-    place: int
-    agreement: float
-    turn: int
+SURELY_COPIES = 0.05
 
 
 @dataclass(frozen=True)
@@ -44,17 +28,21 @@ class Calibration:
 
     Attributes:
         limit: Agreement from which on they are; NaN where that could not be measured.
+        sure: Agreement that 95% of planted copies exceed.
         gate: Lowest likeness of fingerprints between a planted copy and its original.
         typical: Median agreement of an image with the most alike of another patient.
         unrelated: How many images that rests on.
+        doubled: How many training images beside these have a copy under another patient's id.
         planted: Change to copies found and copies planted.
         reason: Why nothing could be measured.
     """
 
     limit: float = math.nan
+    sure: float = math.nan
     gate: float = math.nan
     typical: float = math.nan
     unrelated: int = 0
+    doubled: int = 0
     planted: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     reason: str = ""
 
@@ -62,7 +50,10 @@ class Calibration:
 def calibrate(
     train: Seen, base: Base, looks: int, rng: np.random.Generator, on_progress: OnProgress = silent
 ) -> Calibration:
-    """Measure on the training split alone; its patients are each other's strangers.
+    """Measure on the training split alone, whose patients are strangers to each other.
+
+    Training images that agree with another patient's as well as planted copies do with their
+    originals (from the 5th percentile of these on) are no strangers, and are left out.
 
     Args:
         train: The split.
@@ -71,37 +62,28 @@ def calibrate(
         rng: Draws images and resamples patients.
         on_progress: Told after each image.
     """
-    if train.patients < LEAST:
-        return Calibration(
-            reason=f"the training split has {train.patients} patients; what is alike by chance "
-            f"shows from {LEAST} on"
-        )
     order = spread(base.owners, rng)
     order = order[np.any(base.vectors[order], axis=1)]
-    strangers = order[:UNRELATED]
-    if not len(strangers):
-        return Calibration(reason="every training image is of one value")
-    found = shortlist(train.prints[strangers], base.owners[strangers], base)
-    near = pictures(train, {*strangers.tolist(), *found.place.ravel().tolist()})
-    best = np.array([
-        best_of(near[int(index)], found, row, near).agreement for row, index in enumerate(strangers)
-    ])  # fmt: skip
-    least = limit(best, base.owners[strangers], looks, rng)
-    planted, gate = _plant(train, base, order[:ORIGINALS], least, on_progress)
-    return Calibration(least, gate, float(np.median(best)), len(strangers), planted)
-
-
-def best_of(picture: NDArray[np.float32], found: Shortlist, row: int, near: Pictures) -> Match:
-    """Lay a query on each image of its shortlist, and return the one that it agrees with best."""
-    best = Match(-1, -1.0, 0)
-    for place, likeness, turn in zip(
-        found.place[row].tolist(), found.likeness[row].tolist(), found.turn[row].tolist(),
-        strict=True,
-    ):  # fmt: skip
-        if likeness > 0 and place in near:
-            agreed = agreement(turned(_exact(picture), turn), _exact(near[place]))
-            best = max(best, Match(place, agreed, turn), key=lambda match: match.agreement)
-    return best
+    drawn = order[:UNRELATED]
+    if (patients := len(np.unique(base.owners[order]))) < LEAST:
+        return Calibration(
+            reason=f"the training split has {patients} patients; what is alike by chance "
+            f"shows from {LEAST} on"
+        )
+    copies, gate = _plant(train, base, order[:ORIGINALS], on_progress)
+    best = _alike(train, base, drawn)
+    sure = float(np.quantile(copies, SURELY_COPIES))
+    strange = best < sure
+    if len(np.unique(base.owners[drawn[strange]])) < LEAST:
+        return Calibration(
+            doubled=int((~strange).sum()),
+            reason="most training images have a copy under another patient's id",
+        )
+    least = limit(best[strange], base.owners[drawn[strange]], looks, rng)
+    hits = (copies >= least).sum(axis=0).tolist()
+    planted = {name: (hit, len(copies)) for name, hit in zip(CHANGES, hits, strict=True)}
+    counts = int(strange.sum()), int((~strange).sum())
+    return Calibration(least, sure, gate, float(np.median(best[strange])), *counts, planted)
 
 
 def spread(owners: Indices, rng: np.random.Generator) -> Indices:
@@ -116,27 +98,28 @@ def spread(owners: Indices, rng: np.random.Generator) -> Indices:
     return np.asarray(order[np.argsort(rank[order], kind="stable")], dtype=np.int64)
 
 
+def _alike(train: Seen, base: Base, drawn: Indices) -> Floats:
+    """The best agreement of each with an image of another patient."""
+    found = shortlist(train.prints[drawn], base.owners[drawn], base)
+    near = pictures(train, [*drawn.tolist(), *found.place.ravel().tolist()])
+    return np.array([
+        best_of(near[index], found, row, near).agreement for row, index in enumerate(drawn.tolist())
+    ])  # fmt: skip
+
+
 def _plant(
-    train: Seen, base: Base, originals: Indices, least: float, on_progress: OnProgress
-) -> tuple[dict[str, tuple[int, int]], float]:
-    """Count the copies that are found, by change, and return the lowest likeness of one."""
-    copies: list[NDArray[np.float32]] = []
+    train: Seen, base: Base, originals: Indices, on_progress: OnProgress
+) -> tuple[Floats, float]:
+    """Best agreements of copies, `(originals, changes)`, and the lowest likeness of one."""
+    copies: list[Picture] = []
     for done, index in enumerate(originals.tolist(), start=1):
         plane = plane_of(train.cohort.cases[index])
         copies += [picture_of(change(plane)).astype(np.float32) for change in CHANGES.values()]
         on_progress("planting copies", done, len(originals))
-    prints = np.stack([fingerprint(_exact(copy)) for copy in copies])
+    prints = np.stack([fingerprint(copy.astype(np.float64)) for copy in copies])
     found = shortlist(prints, np.full(len(copies), NOBODY), base)
-    near = pictures(train, found.place.ravel())
-    hits = [best_of(copy, found, row, near).agreement >= least for row, copy in enumerate(copies)]
-    by_change = np.array(hits).reshape(len(originals), len(CHANGES)).sum(axis=0)
+    near = pictures(train, found.place.ravel().tolist())
+    best = [best_of(copy, found, row, near).agreement for row, copy in enumerate(copies)]
     own = found.place == np.repeat(originals, len(CHANGES))[:, None]
-    counts = {
-        name: (int(flagged), len(originals))
-        for name, flagged in zip(CHANGES, by_change, strict=True)
-    }
-    return counts, float(found.likeness[own].min(initial=1.0))
-
-
-def _exact(picture: NDArray[np.float32]) -> Floats:
-    return picture.astype(np.float64)
+    lowest = float(found.likeness[own].min(initial=1.0))
+    return np.array(best).reshape(len(originals), len(CHANGES)), lowest

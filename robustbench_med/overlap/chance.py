@@ -19,8 +19,8 @@ def limit(best: Floats, patients: NDArray[np.int64], looks: int, rng: np.random.
 
     Each value is the best that an image finds among other patients' images, a maximum; so a
     Gumbel distribution is laid through Fisher's z of the values, by their median and upper
-    quartile. Up to a quarter of them may be undetected copies without moving these. The limit
-    is the 95th percentile of its own estimate over resampled patients.
+    quartile. The limit is the 95th percentile of its own estimate over resampled patients, so
+    that few patients make it higher, not wrong.
 
     Args:
         best: `(m,)`, best agreements in [-1, 1].

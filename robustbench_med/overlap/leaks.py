@@ -1,21 +1,23 @@
 """Images and patients of a test split that the training split has too."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from robustbench_med.cases import Cohort
-from robustbench_med.overlap.calibration import Calibration, Match, best_of, calibrate
+from robustbench_med.overlap.calibration import LEAST, Calibration, calibrate
+from robustbench_med.overlap.chance import limit
 from robustbench_med.overlap.fingerprint import Whitening
+from robustbench_med.overlap.matching import Match, best_of
 from robustbench_med.overlap.picture import TURNS
 from robustbench_med.overlap.seen import OnProgress, Seen, look, owners, pictures, silent
 from robustbench_med.overlap.shortlist import Base, Indices, Shortlist, shortlist
 
 Kind = Literal["patient", "identical", "near"]
-PAIRS = 2000
-"""The most alike pairs that are always compared in detail, however few are suspicious."""
+ALWAYS = 600
+"""So many test images are compared in detail, the most alike first, however few are suspicious."""
 CHUNK = 500
 
 
@@ -48,7 +50,7 @@ class Search:
         leaks: At most one of a kind per test case.
         within: Pairs inside the test split, under different patient ids.
         calibration: Of "near".
-        compared: Pairs that were laid on one another.
+        compared: Test images that were laid on their most alike ones.
     """
 
     leaks: tuple[Leak, ...]
@@ -80,14 +82,18 @@ def search(test: Seen, train: Seen, *, seed: int = 0, on_progress: OnProgress = 
     twins = _same_pixels(test, test)
     if calibration.reason:
         return Search(exact, _once(twins), calibration, 0)
-    found = shortlist(test.prints, mine, base)
-    near, compared = _near(test, train, found, calibration, on_progress)
-    inside = shortlist(test.prints, mine, Base.of(test.prints, mine, whitening))
-    doubles, again = _near(test, test, inside, calibration, on_progress)
+    near = _matches(test, train, shortlist(test.prints, mine, base), calibration.gate, on_progress)
+    own = Base.of(test.prints, mine, whitening)
+    inside = _matches(test, test, shortlist(test.prints, mine, own), calibration.gate, on_progress)
     known = {leak.test for leak in exact if leak.kind == "identical"}
-    within = _once((*twins, *doubles))
-    leaks = (*exact, *(leak for leak in near if leak.test not in known))
-    return Search(leaks, within, calibration, compared + again)
+    copies = _copies(test, train, near, calibration.limit)
+    doubles = _copies(test, test, inside, _limit_inside(inside, mine, calibration, rng))
+    return Search(
+        (*exact, *(leak for leak in copies if leak.test not in known)),
+        _once((*twins, *doubles)),
+        calibration,
+        len(near) + len(inside),
+    )
 
 
 def _same_patients(test: Seen, train: Seen) -> Iterator[Leak]:
@@ -115,36 +121,56 @@ def _same_pixels(test: Seen, train: Seen) -> tuple[Leak, ...]:
     return tuple(found)
 
 
-def _near(
-    query: Seen, base: Seen, found: Shortlist, calibration: Calibration, on_progress: OnProgress
-) -> tuple[list[Leak], int]:
-    chosen = _suspicious(found, calibration.gate)
-    pairs = int((found.likeness[chosen] > 0).sum())
-    leaks = []
+def _matches(
+    query: Seen, base: Seen, found: Shortlist, gate: float, on_progress: OnProgress
+) -> dict[int, Match]:
+    """Lay the most suspicious queries on their shortlists; the best match of each."""
+    chosen = _suspicious(found, gate)
+    matches: dict[int, Match] = {}
     for start in range(0, len(chosen), CHUNK):
         rows = chosen[start : start + CHUNK]
         mine = pictures(query, rows.tolist())
         near = pictures(base, found.place[rows].ravel().tolist())
-        for row in rows.tolist():
-            match = best_of(mine[row], found, row, near)
-            if match.agreement >= calibration.limit:
-                leaks.append(_leak(query, base, row, match))
+        matches.update((row, best_of(mine[row], found, row, near)) for row in rows.tolist())
         on_progress("comparing details", min(start + CHUNK, len(chosen)), len(chosen))
-    return leaks, pairs
+    return matches
+
+
+def _limit_inside(
+    matches: Mapping[int, Match],
+    owners: Indices,
+    calibration: Calibration,
+    rng: np.random.Generator,
+) -> float:
+    """The limit for pairs inside the test split, which may have a look of its own.
+
+    A frame or a logo that all tested images share makes them alike; so their own agreements may
+    raise the limit: those of strangers, or all where next to nobody is a stranger.
+    """
+    best = np.array([match.agreement for match in matches.values()])
+    whose = owners[list(matches)]
+    strange = best < calibration.sure
+    for chosen in (strange, np.ones_like(strange)):
+        if len(np.unique(whose[chosen])) >= LEAST:
+            raised = limit(best[chosen], whose[chosen], 2 * len(owners), rng)
+            return max(calibration.limit, raised)
+    return calibration.limit
 
 
 def _suspicious(found: Shortlist, gate: float) -> Indices:
     """Queries as alike as a planted copy, and the most alike others until there are enough."""
     top = found.likeness[:, 0] if found.likeness.shape[1] else np.zeros(0, np.float32)
     order = np.argsort(-top, kind="stable")
-    enough = max(int((top >= gate).sum()), PAIRS // max(1, found.likeness.shape[1]))
+    enough = max(int((top >= gate).sum()), ALWAYS)
     return np.sort(order[:enough])
 
 
-def _leak(query: Seen, base: Seen, row: int, match: Match) -> Leak:
-    return Leak(
-        "near", query.case_ids[row], base.case_ids[match.place], match.agreement, TURNS[match.turn]
-    )
+def _copies(query: Seen, base: Seen, matches: Mapping[int, Match], least: float) -> list[Leak]:
+    return [
+        Leak("near", query.case_ids[row], base.case_ids[m.place], m.agreement, TURNS[m.turn])
+        for row, m in matches.items()
+        if m.agreement >= least
+    ]
 
 
 def _once(leaks: Sequence[Leak]) -> tuple[Leak, ...]:

@@ -59,7 +59,9 @@ def _centres(pictures: Floats) -> Floats:
     inner = _detail(pictures)[:, REACH:-REACH, REACH:-REACH].reshape(len(pictures), -1)
     inner = inner - inner.mean(axis=1, keepdims=True)
     length = np.linalg.norm(inner, axis=1, keepdims=True)
-    return np.divide(inner, length, out=np.zeros_like(inner), where=length > FAINT * INNER)
+    return np.asarray(
+        np.divide(inner, length, out=np.zeros_like(inner), where=length > FAINT * INNER)
+    )
 
 
 def _box(values: Floats) -> Floats:

@@ -29,7 +29,8 @@ def feature(name="noise", p=0.5, distance=-0.4):
 
 def audit(**more):
     counts = {kind: {"cases": 0, "patients": 0} for kind in ("patient", "identical", "near")}
-    near = {"limit": 0.7, "typical": 0.2, "unrelated": 200, "compared": 900, "reason": "",
+    near = {"limit": 0.7, "typical": 0.2, "unrelated": 188, "doubled": 0, "compared": 90,
+            "reason": "",
             "planted": {"unchanged": [30, 30], "JPEG at quality 50": [27, 30]}}  # fmt: skip
     leaks = {"cases": 0, "counts": counts, "listed": [], "near": near,
              "within": {"identical": 0, "near": 0}, "blank": {"test": 0, "train": 3}}  # fmt: skip
@@ -75,6 +76,7 @@ def test_leaks_are_counted_by_kind_and_no_case_is_named():
         **made["leaks"], "cases": 7, "within": {"identical": 1, "near": 2},
         "counts": {"patient": {"cases": 4, "patients": 2}, "identical": {"cases": 0, "patients": 0},
                    "near": {"cases": 3, "patients": 3}},
+        "near": {**made["leaks"]["near"], "doubled": 12},
         "listed": [{"kind": "near", "test": "case-17", "train": "case-99", "likeness": 0.9,
                     "turned": "rotated by 90 degrees"}],
     }  # fmt: skip
@@ -82,6 +84,7 @@ def test_leaks_are_counted_by_kind_and_no_case_is_named():
     assert section.paragraphs[0].startswith("LEAK: 7 of 120 test cases")
     assert "patient in both splits: 4, identical image: 0, changed copy: 3" in section.paragraphs[0]
     assert any("3 pairs of images under different patient ids" in p for p in section.paragraphs)
+    assert any("Of 200 training images that were drawn, 12 have a" in p for p in section.paragraphs)
     assert section.tables[0].tones == ("warning", "", "warning")
     assert [row[2:] for row in section.tables[0].rows] == [("4", "2"), ("0", "0"), ("3", "3")]
     assert "case-17" not in text(section)
