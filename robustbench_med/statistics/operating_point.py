@@ -83,38 +83,6 @@ def threshold_for(
     return OperatingPoint(float(edges[place]), *limits, rule, everyone, int(positive.sum()))
 
 
-def rates(
-    score: Floats, positive: Flags, patient: Counts, patients: int, threshold: float
-) -> dict[str, tuple[Floats, Floats]]:
-    """Count, by patient, what the four rates at a threshold are ratios of.
-
-    Args:
-        score: `(c,)`, higher for the class.
-        positive: `(c,)`, whether the class is present.
-        patient: `(c,)`, positions 0 to `patients` - 1.
-        patients: How many there are.
-        threshold: Scores from here on are called positive.
-
-    Returns:
-        By name (sensitivity, specificity, ppv, npv) a numerator and a denominator `(patients,)`;
-        the rate is the ratio of their sums.
-    """
-    called = score >= threshold
-    right = {
-        "sensitivity": (called & positive, positive),
-        "specificity": (~called & ~positive, ~positive),
-        "ppv": (called & positive, called),
-        "npv": (~called & ~positive, ~called),
-    }
-    return {
-        name: (
-            np.bincount(patient, hits, minlength=patients).astype(np.float64),
-            np.bincount(patient, among, minlength=patients).astype(np.float64),
-        )
-        for name, (hits, among) in right.items()
-    }
-
-
 def _goal(sensitivity: float | None, specificity: float | None) -> tuple[str, float]:
     goals = {"sensitivity": sensitivity, "specificity": specificity}
     given = [(name, goal) for name, goal in goals.items() if goal is not None]

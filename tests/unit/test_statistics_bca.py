@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from robustbench_med.errors import InputError
-from robustbench_med.statistics.bca import bca, studentised, studentised_p
+from robustbench_med.statistics.bca import bca
 from robustbench_med.statistics.linear import ratio
 
 
@@ -82,97 +82,28 @@ def test_a_correction_beyond_all_resamples_gives_no_limits():
     assert np.isnan(bca(draws, 0.5, left, 1 - 1e-8)).all()
 
 
-def test_studentised_limits_by_hand():
-    # 39 values: the 2.5% quantile is the first of 40 equal steps, the smallest one
-    t = np.arange(39.0) - 10
-    assert studentised(5.0, 2.0, t) == pytest.approx((5 - 28 * 2, 5 + 10 * 2))
-    with_undefined = np.append(t, [math.nan, math.nan])
-    assert studentised(5.0, 2.0, with_undefined) == studentised(5.0, 2.0, t)
-
-
-def test_an_infinite_resample_matters_only_where_its_quantile_is_needed():
-    t = np.random.default_rng(4).normal(size=199)
-    t[0] = math.inf
-    assert np.isfinite(studentised(0.0, 1.0, t)).all()
-    t[:20] = math.inf
-    assert np.isnan(studentised(0.0, 1.0, t)).all()
-
-
-@pytest.mark.parametrize(
-    ("error", "t"),
-    [
-        (0.0, np.arange(99.0)),
-        (math.nan, np.arange(99.0)),
-        (1.0, np.arange(38.0)),
-        (1.0, np.full(99, math.nan)),
-    ],
-)
-def test_without_error_or_enough_resamples_there_are_no_studentised_limits(error, t):
-    assert np.isnan(studentised(1.0, error, t)).all()
-
-
 @pytest.mark.parametrize("level", [0.0, 1.0])
 def test_impossible_levels_are_refused(level):
     with pytest.raises(InputError, match="level must lie between 0 and 1"):
-        studentised(0.0, 1.0, np.arange(99.0), level)
-    with pytest.raises(InputError, match="level must lie between 0 and 1"):
         bca(np.arange(99.0), 50.0, np.arange(9.0), level)
-
-
-def test_p_values_by_hand_column_by_column():
-    t = np.array([[-1.0, -1.0], [0.0, 5.0], [1.0, math.nan], [3.0, math.inf]])
-    # first: 1 at or above 2, so 2 (1 + 1) / 5; second: 2 at or above 2 of 3 defined, 1 below
-    p = studentised_p(np.array([2.0, 2.0]), t, np.array([30.0, 30.0]))
-    assert p == pytest.approx([4 / 5, 1.0])
-
-
-def test_an_empty_tail_takes_students_p_value_if_that_is_smaller():
-    t = np.random.default_rng(5).normal(size=(999, 1)).clip(-3, 3)
-    student = 2 * stats.t.sf(6.0, 12)
-    assert studentised_p(np.array([6.0]), t, np.array([12.0])) == pytest.approx([student])
-    assert studentised_p(np.array([-6.0]), t, np.array([12.0])) == pytest.approx([student])
-    at_most = [2 / 1000]
-    assert studentised_p(np.array([3.1]), t, np.array([2.0])) == pytest.approx(at_most)
-    assert studentised_p(np.array([6.0]), t, np.array([math.nan])) == pytest.approx(at_most)
-
-
-def test_what_cannot_be_tested_has_no_p_value():
-    t = np.zeros((9, 3))
-    t[:, 2] = math.nan
-    p = studentised_p(np.array([math.nan, math.inf, 1.0]), t, np.full(3, 20.0))
-    assert np.isnan(p).all()
-
-
-@pytest.mark.parametrize("level", [0.5, 0.8, 0.95, 0.99])
-def test_a_p_value_below_the_level_means_that_no_effect_lies_outside_the_interval(level):
-    rng = np.random.default_rng(6)
-    t = rng.gamma(2.0, size=(1999, 60)) - 2
-    observed = np.linspace(-2, 4, 60)
-    p = studentised_p(observed, t, np.full(60, math.nan))
-    limits = [studentised(value, 1.0, t[:, i], level) for i, value in enumerate(observed)]
-    outside = [low > 0 or high < 0 for low, high in limits]
-    assert (p <= 1 - level + 1e-12).tolist() == outside
 
 
 def test_limits_of_a_skewed_mean_miss_less_than_percentiles():
     rng = np.random.default_rng(8)
     rounds, patients, ones = 800, 20, np.ones(20)
-    missed = dict.fromkeys(["studentised", "bca", "percentile"], np.zeros(2))
+    missed = dict.fromkeys(["bca", "percentile"], np.zeros(2))
     for _ in range(rounds):
         values = rng.exponential(size=patients)
         linear = ratio(values, ones)
         counts = rng.multinomial(patients, ones / patients, size=399)
         means = counts @ values / patients
-        spreads = counts @ np.square(values) / patients - np.square(means)
-        t = (means - linear.value) / np.sqrt(spreads / (patients - 1))
         limits = {
-            "studentised": studentised(linear.value, math.sqrt(linear.variance), t),
             "bca": bca(means, linear.value, linear.value - linear.influence),
             "percentile": tuple(np.quantile(means, [0.025, 0.975])),
         }
         for name, (low, high) in limits.items():
             missed[name] = missed[name] + [low > 1, high < 1]
-    assert missed["studentised"].sum() / rounds == pytest.approx(0.05, abs=0.025)
+    assert missed["bca"].sum() < missed["percentile"].sum() + 0.01 * rounds
     # the truth lies above the limits too often where the skew is not allowed for
     above = {name: counts[1] for name, counts in missed.items()}
-    assert above["studentised"] < above["bca"] < above["percentile"]
+    assert above["bca"] < above["percentile"]
