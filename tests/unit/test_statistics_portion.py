@@ -80,9 +80,9 @@ def test_the_difference_of_paired_means_is_the_mean_of_their_differences():
 
 def test_a_difference_is_shown_by_the_side_with_fewer_patients():
     first, second = of_sums(PatientSums(ABOVE, BELOW)), mean_of(ABOVE)
-    found = minus(first, second)
-    assert found.deciding.tolist() == first.deciding.tolist()
-    assert found.patients.tolist() == [30, 30, 30]
+    for found in (minus(first, second), minus(second, first)):
+        assert found.deciding.tolist() == first.deciding.tolist()
+        assert found.patients.tolist() == [30, 30, 30]
 
 
 def test_columns_are_picked_and_joined_in_order():

@@ -122,6 +122,21 @@ def test_a_side_without_an_interval_leaves_the_difference_without_one():
     assert np.isnan(gap.statistic).all()
 
 
+def test_an_area_without_spread_is_not_compared_as_if_it_were_certain():
+    rng = np.random.default_rng(9)
+    truth, chosen = np.arange(90) % 2, np.arange(90) < 30
+    given = np.where(chosen, 0.9, rng.beta(3, 2, 90))
+    study, own, gap = gap_of(
+        {"m": given, "m.true": truth}, chosen, metrics={"m": {"reads": "detection"}}
+    )
+    place = [reading.metric for reading, _ in study.columns].index("m.auc")
+    assert own.estimates[place].value == 1.0
+    assert 0.5 < own.estimates[place].low < 1
+    found = gap.differences[place]
+    assert found.value == pytest.approx(1 - gap.rest.estimates[place].value)
+    assert np.isnan([found.low, found.high, found.p]).all()
+
+
 def test_values_that_are_infinite_on_both_sides_leave_no_difference():
     values = np.random.default_rng(7).normal(30, 1, 40)
     values[[3, 30]] = np.inf

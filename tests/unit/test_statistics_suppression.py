@@ -60,7 +60,7 @@ def told(run, explore=()):
     return estimates_of(study, findings), gaps_of(study, findings, 1), search_of(study, explore)
 
 
-SITES = ["A"] * 60 + ["B"] * 40 + ["C"] * 9 + ["D"]
+SITES = ["A"] * 60 + ["B"] * 40 + ["C"] * 9 + ["D"] + [None] * 12
 
 
 @cache
@@ -81,8 +81,9 @@ def test_no_number_is_told_of_a_small_group():
     shown = estimates[estimates["group"] == "A"]
     assert (shown["patients"] > 0).all()
     assert shown["value"].notna().all()
-    assert set(gaps["worst"]) <= {"A", "B"}
-    assert set(gaps["groups"]) == {2}
+    assert shown.loc[shown["metric"] == "psnr", ["bound_low", "bound_high"]].notna().all(axis=None)
+    assert set(gaps["worst"]) <= {"A", "B", "not recorded"}
+    assert set(gaps["groups"]) == {2, 3}
     assert set(found["group"]) == {"A", "B"}
 
 
