@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain, islice, zip_longest
 from typing import Any
 
 import numpy as np
@@ -123,9 +124,7 @@ def _count(leaks: Sequence[Leak], owner: Mapping[str, str]) -> Json:
 
 
 def _some(by_kind: Mapping[str, Sequence[Leak]]) -> list[Leak]:
-    """At most 20 leaks: every kind has its share of the list, and leaves what it does not need."""
-    kept: list[Leak] = []
-    for place, kind in enumerate(KINDS):
-        left = (LISTED - len(kept)) // (len(KINDS) - place)
-        kept += by_kind[kind][:left]
-    return kept
+    """At most 20 leaks, every kind in turn, then sorted by kind."""
+    turns = chain.from_iterable(zip_longest(*by_kind.values()))
+    kept = list(islice((leak for leak in turns if leak is not None), LISTED))
+    return sorted(kept, key=lambda leak: KINDS.index(leak.kind))
