@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -140,6 +141,16 @@ class Evidence:
             run.manifest, run.cases, run.records, run.failures, run.estimates, run.gaps,
             run.search, judgements, unjudged,
         )  # fmt: skip
+
+    @cached_property
+    def by_metric(self) -> Mapping[str, pd.DataFrame]:
+        """The table of estimates, metric by metric, each in the table's order."""
+        parts = self.estimates.groupby("metric", sort=False)
+        return {str(metric): part for metric, part in parts}
+
+    def of_metric(self, metric: str) -> pd.DataFrame:
+        """Estimates of one metric; no rows where there are none."""
+        return self.by_metric.get(metric, self.estimates.iloc[:0])
 
     @property
     def verdict(self) -> Verdict | None:

@@ -64,11 +64,21 @@ def width_of(text: str, size: float = STYLE["font.size"]) -> float:
 
 
 def _embeddable(svg: str, name: str) -> str:
-    """Drop what belongs to a file of its own, and make ids unique in the page."""
+    """Drop what a page does not need, and make the ids that are left unique in it."""
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
+    svg = re.sub(r"<[^>]*>", lambda tag: _short(tag[0]), svg)
+    svg = re.sub(r">\s+<", "><", svg)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'href="#', f'href="#{name}-', svg)
     svg = re.sub(r"url\(#", f"url(#{name}-", svg)
     return svg.replace("<svg ", '<svg stroke-linejoin="round" aria-hidden="true" ', 1)
+
+
+def _short(tag: str) -> str:
+    """A tag with its numbers cut to a hundredth of a point and its blanks to one."""
+    return re.sub(r"\s+", " ", re.sub(r"(\.\d\d)\d+", r"\1", tag))

@@ -16,7 +16,7 @@ from robustbench_med.reports.wording import count, label
 
 LINES = 40
 LINE_HEIGHT = 0.23
-PANEL, SIDE, TOP, BOTTOM = 1.85, 0.62, 0.3, 0.85
+PANEL, SIDE, TOP, BOTTOM = 1.85, 0.64, 0.34, 0.85
 """Inches: width of a panel, room right of it, above and below all panels."""
 EVERYONE = "all patients"
 LOOKS = {
@@ -152,7 +152,7 @@ def _line_name(subgroup: str, group: str) -> str:
 
 
 def _panel(axes: Axes, panel: Panel, lines: Sequence[Line]) -> None:
-    axes.set_title(label(panel.title, 34), loc="left")
+    axes.set_title(label(panel.title, 31), loc="left", fontsize=8, pad=9)
     axes.set_xlabel(label(panel.axis, 40))
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -163,7 +163,7 @@ def _panel(axes: Axes, panel: Panel, lines: Sequence[Line]) -> None:
     style = "-" if panel.solid else "--"
     if not math.isnan(panel.reference):
         axes.axvline(panel.reference, color=GREY, linestyle=style, linewidth=0.8, zorder=1)
-    _text(axes, 1.04, -1.0, panel.side)
+    _text(axes, 1.04, -0.75, panel.side)
     for height, line in enumerate(lines):
         if height > 1 and line[0] != lines[height - 1][0]:
             axes.axhline(height - 0.5, color=LIGHT, linewidth=0.6, zorder=0)

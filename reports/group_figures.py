@@ -41,7 +41,7 @@ def group_figures(evidence: Evidence, views: Sequence[Compared], name: str) -> I
         name: Of the drawing, unique in the report.
     """
     metric = views[0].metric
-    table = evidence.estimates[evidence.estimates["metric"] == metric]
+    table = evidence.of_metric(metric)
     chosen = table[table["probe"].isin([view.probe for view in views])]
     told = estimate_rows.described(evidence, metric)
     for page, part in enumerate(pages(chosen), 1):

@@ -23,6 +23,8 @@ from robustbench_med.reports.wording import FEW, number, p_value
 
 NAMES = 8
 """Groups named in one line; the table has them all."""
+FEW_NAMES = 4
+"""Likewise of groups of which nothing can be said."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def compare(evidence: Evidence, families: Families, metric: str, probe: str) -> 
     limit = margin(evidence, metric)
     rows = [row for row in under(evidence, metric, probe) if row.subgroup]
     told = tuple((row, standing(row, limit)) for row in rows)
-    return Compared(metric, probe, told, families.size(metric, probe), limit)
+    return Compared(metric, probe, told, families.size(rows), limit)
 
 
 def listing(compared: Compared) -> Listing:
@@ -84,7 +86,8 @@ def listing(compared: Compared) -> Listing:
     for word, note in spoken:
         rows = compared.of(word)
         if rows:
-            lines.append((word, _MEANS[word].format(named(rows, note))))
+            most = FEW_NAMES if note is _nothing else NAMES
+            lines.append((word, _MEANS[word].format(named(rows, note, most))))
     return Listing(called(compared.probe), tuple(lines))
 
 
@@ -98,19 +101,19 @@ _MEANS = {
         "{}. In brackets the gap that could have been found: these patients cannot tell of any "
         "smaller one."
     ),
-    "too few": f"{{}}: fewer than {FEW} patients.",
+    "too few": f"{{}}; fewer than {FEW} patients.",
     "no value": "{}.",
 }
 
 
-def named(rows: Sequence[Any], note: Callable[[Any], str]) -> str:
+def named(rows: Sequence[Any], note: Callable[[Any], str], most: int = NAMES) -> str:
     """Groups with a note in brackets each, so many as can be read."""
     texts = []
-    for row in rows[:NAMES]:
+    for row in rows[:most]:
         said = note(row)
         texts.append(f"{group_name(row)} ({said})" if said else group_name(row))
-    more = len(rows) - NAMES
-    return "; ".join([*texts, *([f"and {more} more, see the table"] if more > 0 else [])])
+    more = len(rows) - most
+    return "; ".join([*texts, *([f"and {more} more"] if more > 0 else [])])
 
 
 def _too_large(row: Any) -> str:  # noqa: ANN401

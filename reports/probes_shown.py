@@ -49,8 +49,8 @@ def clean_and_worst(evidence: Evidence, metric: str) -> list[str]:
 
 def under(evidence: Evidence, metric: str, probe: str) -> list[Any]:
     """Rows of one metric under one probe, all patients first."""
-    table = evidence.estimates
-    return listed(table[(table["metric"] == metric) & (table["probe"] == probe)])
+    table = evidence.of_metric(metric)
+    return listed(table[table["probe"] == probe])
 
 
 def called(probe: str) -> str:

@@ -63,8 +63,8 @@ def setting(evidence: Evidence, metric: str, name: str) -> Any:  # noqa: ANN401
 
 def overall(evidence: Evidence, metric: str) -> list[Any]:
     """Rows of one metric over all patients, in the table's order."""
-    table = evidence.estimates
-    return listed(table[(table["metric"] == metric) & (table["subgroup"] == "")])
+    table = evidence.of_metric(metric)
+    return listed(table[table["subgroup"] == ""])
 
 
 def clean(rows: list[Any]) -> Any:  # noqa: ANN401
@@ -86,8 +86,7 @@ def described(evidence: Evidence, metric: str) -> str:
 
 def better(evidence: Evidence, metric: str) -> str:
     """What a good value is, as the table has it."""
-    table = evidence.estimates
-    found = table.loc[table["metric"] == metric, "better"]
+    found = evidence.of_metric(metric)["better"]
     return str(found.iloc[0]) if len(found) else ""
 
 

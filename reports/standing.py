@@ -1,11 +1,9 @@
 """How a group stands against all other patients, in one word that the figures bear out."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-
-import pandas as pd
 
 from robustbench_med.reports.document import Evidence
 from robustbench_med.reports.rows import (
@@ -141,11 +139,9 @@ class Families:
 
     Attributes:
         tests: By subgroup and group, what is compared; a group and its complement are one test.
-        estimates: The table of estimates.
     """
 
     tests: Mapping[tuple[str, str], bytes]
-    estimates: pd.DataFrame
 
     @classmethod
     def of(cls, evidence: Evidence) -> "Families":
@@ -156,14 +152,12 @@ class Families:
             for group in slices_of(cases, columns):
                 mask = group.mask(cases)
                 found[group.subgroup, group.group] = min(mask.tobytes(), (~mask).tobytes())
-        return cls(found, evidence.estimates)
+        return cls(found)
 
-    def size(self, metric: str, probe: str, p: str = "p_holm") -> int:
-        """Comparisons corrected for together under one probe and metric."""
-        table = self.estimates
-        chosen = (table["metric"] == metric) & (table["probe"] == probe) & table[p].notna()
-        part = table[chosen]
-        names = zip(part["subgroup"].astype(str), part["group"].astype(str), strict=True)
+    def size(self, rows: Iterable[Any], p: str = "p_holm") -> int:
+        """Comparisons corrected for together, given the groups' rows under one probe."""
+        names = [(str(row.subgroup), str(row.group)) for row in rows
+                 if not math.isnan(getattr(row, p))]  # fmt: skip
         return len({self.tests.get(name, name) for name in names})
 
 

@@ -202,7 +202,7 @@ def _values(probe, skill, place):
     return [
         ("correct", float(skill > push - 2.0)),
         ("dice", dice),
-        ("volume_error", 1.2 + 2.0 * push - 0.8 * skill),
+        ("volume_error", 1.2 + push * (2.0 + 0.5 * math.sin(place)) - 0.8 * skill),
     ]
 
 
