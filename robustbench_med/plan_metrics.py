@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from robustbench_med.components import suggest
 from robustbench_med.plan import Plan
 from robustbench_med.probes import Metric
-from robustbench_med.statistics.detection import DETECTION
+from robustbench_med.statistics.detection import FIGURES
 
 AT_A_THRESHOLD = ("sensitivity", "specificity", "ppv", "npv")
 OF_AGREEMENT = ("loa_low", "loa_high")
@@ -53,7 +53,7 @@ def _figures(
     if metric.better == "zero":
         known += OF_AGREEMENT
     if getattr(metric, "reads", "") == "detection":
-        known += DETECTION
+        known += FIGURES
         if thresholded:
             known += AT_A_THRESHOLD
         else:

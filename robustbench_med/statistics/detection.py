@@ -113,6 +113,7 @@ DETECTION = {
 }
 SMOOTH_ECE = Figure("lower", SHARE, _smooth, _smooth_estimate)
 """Asked of the clean images only: its resamples cost a second where others cost a millisecond."""
+FIGURES = (*DETECTION, "smooth_ece")
 
 
 def detection_scores(scores: Scores) -> Iterator[Scores]:
