@@ -5,6 +5,7 @@ import pytest
 
 from robustbench_med.statistics.readings import readings_of
 from robustbench_med.statistics.scores import Meaning, ProbeEntry, Scores
+from robustbench_med.statistics.smooth_ece import smooth_ece
 
 PROBES = (ProbeEntry("clean", "clean", 0.0), ProbeEntry("gamma@1", "shift", 1.0))
 NAN = np.nan
@@ -58,6 +59,22 @@ def test_a_finding_with_truth_is_read_in_all_its_figures():
     assert not any(found[name].by_patient for name in figures)
     assert found[".auc"].limits == found[".ppv"].limits == (0.0, 1.0)
     assert found[".calibration_slope"].limits is None
+
+
+def test_the_smooth_calibration_error_is_read_off_the_clean_images_only():
+    rng = np.random.default_rng(1)
+    truth = rng.integers(0, 2, 80).astype(float)
+    given, who = rng.beta(3, 2, (80, 2)), np.repeat(np.arange(40), 2)
+    some = scores(Meaning("higher", reads="detection"), given, truth=truth)
+    found = reading(some, "m.smooth_ece")
+    assert [probe.name for probe in found.probes] == ["clean"]
+    assert (found.better, found.limits, found.by_patient) == ("lower", (0.0, 1.0), False)
+    score = np.where(truth == 1, given[:, 0], 1 - given[:, 0])
+    expected = smooth_ece(score, truth == 1)
+    made = found.of(who, np.ones(80, dtype=bool))
+    assert made.values == pytest.approx([expected])
+    without = replace(some, probes=tuple(replace(probe, kind="shift") for probe in PROBES))
+    assert "m.smooth_ece" not in [each.metric for each in readings_of([without])]
 
 
 def test_the_metric_itself_is_read_as_it_is():
