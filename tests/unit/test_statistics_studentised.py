@@ -75,7 +75,7 @@ def test_p_is_below_a_twentieth_just_where_the_interval_leaves_out_zero():
 
 
 def test_beyond_all_draws_students_law_takes_over_and_never_raises_p():
-    values = np.random.default_rng(5).normal(size=(20, 3)) + [3.0, -6.0, 60.0]
+    values = np.random.default_rng(5).normal([3.0, -6.0, 60.0], size=(20, 3))
     mean, error, drawn = resampled(values)
     found = p_values(mean, error, drawn, np.full(3, 20))
     tail = 2 * stats.t.sf(np.abs(mean / error), 19)
