@@ -11,6 +11,7 @@ from robustbench_med.reports.wording import DASH, count, label, number, plain_co
 
 LEVEL = 0.05
 SHOWN = 30
+GOOD = 0.9
 TITLE = "Train and test"
 KINDS = {
     "patient": ("patient in both splits", "the same patient id"),
@@ -61,11 +62,17 @@ def _sureness(near: Mapping[str, Any]) -> str:
     if near["reason"]:
         return f"Changed copies were not looked for: {label(near['reason'], 160)}."
     found, planted = (sum(pair[i] for pair in near["planted"].values()) for i in (0, 1))
+    poor = [
+        f"{label(change)} ({hits} of {copies})"
+        for change, (hits, copies) in near["planted"].items()
+        if hits < GOOD * copies
+    ]
+    missed = f" Poorly found: {_listed(poor)}." if poor else ""
     return (
         f"How sure that is: of {planted} planted copies of training images, {found} were found "
         f"({share(found, planted)}), and the limit is set so that fewer than one audit in twenty "
-        "mistakes two patients' images for copies. Larger crops, small rotations, inverted "
-        "greys and other scans of the same patient under another id are not looked for."
+        f"mistakes two patients' images for copies.{missed} Larger crops, small rotations, "
+        "inverted greys and other scans of the same patient under another id are not looked for."
     )
 
 

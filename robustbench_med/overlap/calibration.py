@@ -80,6 +80,8 @@ def calibrate(
             reason="most training images have a copy under another patient's id",
         )
     least = limit(best[strange], base.owners[drawn[strange]], looks, rng)
+    if not least > 0:
+        return Calibration(reason="the training images have no detail to compare")
     hits = (copies >= least).sum(axis=0).tolist()
     planted = {name: (hit, len(copies)) for name, hit in zip(CHANGES, hits, strict=True)}
     counts = int(strange.sum()), int((~strange).sum())

@@ -9,6 +9,7 @@ from robustbench_med.overlap.picture import Floats
 
 FALSE_ALARMS = 0.05
 """Expected in a whole audit, at most: the field's usual level."""
+UPPER = 0.9
 CONFIDENCE = 0.95
 RESAMPLES = 500
 CLOSEST = 1 - 1e-6
@@ -18,8 +19,8 @@ def limit(best: Floats, patients: NDArray[np.int64], looks: int, rng: np.random.
     """Return the agreement that fewer than 0.05 of `looks` unrelated images would reach.
 
     Each value is the best that an image finds among other patients' images, a maximum; so a
-    Gumbel distribution is laid through Fisher's z of the values, by their median and upper
-    quartile. The limit is the 95th percentile of its own estimate over resampled patients, so
+    Gumbel distribution is laid through Fisher's z of the values, by their median and their 90th
+    percentile. The limit is the 95th percentile of its own estimate over resampled patients, so
     that few patients make it higher, not wrong.
 
     Args:
@@ -40,8 +41,8 @@ def limit(best: Floats, patients: NDArray[np.int64], looks: int, rng: np.random.
 
 
 def _upper(z: Floats, looks: int) -> float:
-    middle, upper = np.quantile(z, (0.5, 0.75))
-    scale = (upper - middle) / (_reduced(0.75) - _reduced(0.5))
+    middle, upper = np.quantile(z, (0.5, UPPER))
+    scale = (upper - middle) / (_reduced(UPPER) - _reduced(0.5))
     beyond = 1 - FALSE_ALARMS / max(1, looks)
     return float(middle + scale * (_reduced(beyond) - _reduced(0.5)))
 

@@ -150,11 +150,11 @@ def _limit_inside(
     best = np.array([match.agreement for match in matches.values()])
     whose = owners[list(matches)]
     strange = best < calibration.sure
-    for chosen in (strange, np.ones_like(strange)):
-        if len(np.unique(whose[chosen])) >= LEAST:
-            raised = limit(best[chosen], whose[chosen], 2 * len(owners), rng)
-            return max(calibration.limit, raised)
-    return calibration.limit
+    if 2 * int(strange.sum()) < len(best):
+        strange = np.ones_like(strange)
+    if len(np.unique(whose[strange])) < LEAST:
+        return calibration.limit
+    return max(calibration.limit, limit(best[strange], whose[strange], 2 * len(owners), rng))
 
 
 def _suspicious(found: Shortlist, gate: float) -> Indices:
@@ -169,7 +169,7 @@ def _copies(query: Seen, base: Seen, matches: Mapping[int, Match], least: float)
     return [
         Leak("near", query.case_ids[row], base.case_ids[m.place], m.agreement, TURNS[m.turn])
         for row, m in matches.items()
-        if m.agreement >= least
+        if m.place >= 0 and m.agreement >= least
     ]
 
 

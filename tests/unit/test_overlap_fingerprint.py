@@ -177,3 +177,13 @@ def test_every_planted_change_keeps_the_plane_and_is_still_recognised(name):
     assert (name == "unchanged") == np.array_equal(copy, field)
     seen, own = picture_of(copy), picture_of(field)
     assert max(agreement(turned(seen, turn), own) for turn in range(8)) > 0.8
+
+
+@pytest.mark.parametrize("length", [1, 9, 64, 96, 131])
+def test_resampling_weighs_every_place_of_a_plane_alike(length):
+    constant = picture_of(np.full((length, 70), 3.0))
+    assert constant == pytest.approx(3.0)
+    plane_ = np.random.default_rng(length).normal(size=(length, 70))
+    assert picture_of(plane_[::-1]) == pytest.approx(picture_of(plane_)[::-1], abs=1e-12)
+    if length >= 64:
+        assert picture_of(plane_).mean() == pytest.approx(plane_.mean(), abs=1e-12)

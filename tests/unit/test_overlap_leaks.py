@@ -191,6 +191,7 @@ def test_the_limit_rises_with_the_number_of_looks_and_falls_with_more_patients()
     owners = np.arange(200)
     few, many = (limit(np.tanh(z), owners, n, np.random.default_rng(0)) for n in (100, 100_000))
     assert few < many < 1
-    clustered = limit(np.tanh(np.repeat(z[:10], 20)), np.repeat(np.arange(10), 20), 100,
-                      np.random.default_rng(0))  # fmt: skip
-    assert clustered > few
+    fifty = np.tanh(np.tile(z[:50], 4))
+    apart, clustered = (limit(fifty, whose, 100, np.random.default_rng(0))
+                        for whose in (owners, owners % 50))  # fmt: skip
+    assert apart < clustered < 1

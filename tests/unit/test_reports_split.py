@@ -66,8 +66,16 @@ def test_without_leaks_it_says_what_was_looked_for_and_how_surely_it_would_be_fo
     assert section.paragraphs[0].startswith("No leak was found: none of 120 test cases")
     assert "of 60 planted copies of training images, 57 were found (95.0%)" in section.paragraphs[1]
     assert "fewer than one audit in twenty" in section.paragraphs[1]
+    assert "Poorly found" not in section.paragraphs[1]
     planted = next(t for t in section.tables if t.caption.startswith("Planted copies"))
     assert planted.rows[1] == ("JPEG at quality 50", "30", "27", "90.0%")
+
+
+def test_changes_that_hide_a_copy_are_named():
+    made = audit()
+    made["leaks"]["near"]["planted"]["2% cropped"] = [3, 20]
+    said = shown(made).paragraphs[1]
+    assert "Poorly found: 2% cropped (3 of 20). Larger crops" in said
 
 
 def test_leaks_are_counted_by_kind_and_no_case_is_named():
