@@ -55,8 +55,9 @@ check: $(INSTALLED)
 check-all: check
 	$(BIN)/python -m pytest -q -m "not gpu"
 
+# -P, because one script is called as a module of Python's own library is.
 bench: $(INSTALLED)
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	for script in benchmarks/*.py; do $(BIN)/python -P $$script || exit 1; done
 
 # Exactly what is installed, as wheels, with what builds this package itself.
 wheelhouse: $(INSTALLED)

@@ -10,7 +10,6 @@ import argparse
 import json
 import platform
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -105,10 +105,10 @@ def ratio(count: int, repeats: int) -> dict[str, object]:
             pairs.append((ours, plain))
     ratios = sorted(ours / plain for ours, plain in pairs)
     return {
-        "cases": count, "repeats": repeats, "median_ratio": round(statistics.median(ratios), 3),
+        "cases": count, "repeats": repeats, "median_ratio": round(np.median(ratios), 3),
         "lowest": round(ratios[0], 3), "highest": round(ratios[-1], 3),
-        "harness_s": round(statistics.median(ours for ours, _ in pairs), 3),
-        "bare_s": round(statistics.median(plain for _, plain in pairs), 3),
+        "harness_s": round(np.median(ours for ours, _ in pairs), 3),
+        "bare_s": round(np.median(plain for _, plain in pairs), 3),
     }  # fmt: skip
 
 
