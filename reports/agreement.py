@@ -119,10 +119,9 @@ def _row(evidence: Evidence, metric: str, row: Any) -> tuple[str, ...]:  # noqa:
 
 def _same(evidence: Evidence, metric: str, row: Any) -> Any:  # noqa: ANN401
     """The row of another metric for the same probe and group; None without one."""
-    table = evidence.of_metric(metric)
-    same = table["probe"] == row.probe
-    same &= (table["subgroup"] == row.subgroup) & (table["group"] == row.group)
-    return next(iter(estimate_rows.listed(table[same])), None)
+    rows = under(evidence, metric, row.probe)
+    same = (each for each in rows if (each.subgroup, each.group) == (row.subgroup, row.group))
+    return next(same, None)
 
 
 def _failures(evidence: Evidence, failing: list[str]) -> Part | None:

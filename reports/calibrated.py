@@ -55,7 +55,7 @@ def in_words(evidence: Evidence, metric: str) -> Listing:
             ("", f"Observed over expected cannot be told from 1 for {_each(rest, 'O:E')}.")
         )
     title = (
-        "calibration on clean images, in words; each interval by itself, not corrected for the "
+        "Calibration on clean images, in words; each interval by itself, not corrected for the "
         "number of groups"
     )
     return Listing(title, tuple(lines))

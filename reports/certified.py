@@ -1,14 +1,18 @@
 """What is proved beside what was attacked, on the same cases in the same ball."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from robustbench_med.reports import rows as estimate_rows
-from robustbench_med.reports.document import Evidence, Figure, Section, Table
+from robustbench_med.reports.document import Evidence, Figure, Part, Section, Table
 from robustbench_med.reports.drawing import COLOURS, INK, LIGHT, draw
+from robustbench_med.reports.group_figures import group_figures, headline
+from robustbench_med.reports.group_findings import compare, listing
 from robustbench_med.reports.sandwich import Sandwich, sandwiches
+from robustbench_med.reports.standing import Families
 from robustbench_med.reports.wording import DASH, count, label, number, plain_count
 
 COLUMNS = (
@@ -22,8 +26,9 @@ SAYS = {
     "falsified": "a wrong answer was exhibited",
     "undecided": "neither proved nor refuted: not the same as attackable",
 }
-
-
+PROVED = "certified"
+VIEWS = 2
+"""Certificates side by side in a drawing."""
 SMOOTHED = "least that stays correct, of the smoothed model, with the stated probability"
 
 
@@ -54,7 +59,29 @@ def certified(evidence: Evidence) -> Section:
     )
     svg = draw("certified", 7.4, 1.0 + 0.62 * len(found), lambda figure: _paint(figure, found))
     figure = Figure(svg, caption, _alt(found), table)
-    return Section("certified", "Certified beside attacked", paragraphs, (figure,))
+    parts = tuple(_by_group(evidence, found))
+    return Section("certified", "Certified beside attacked", paragraphs, (figure,), parts=parts)
+
+
+def _by_group(evidence: Evidence, found: list[Sandwich]) -> Iterator[Part]:
+    """For whom more and for whom less is proved."""
+    if not evidence.manifest["subgroups"]:
+        return
+    families = Families.of(evidence)
+    views = [compare(evidence, families, PROVED, sandwich.probe) for sandwich in found]
+    for place in range(0, len(views), VIEWS):
+        shown = views[place : place + VIEWS]
+        text = (
+            "The share proved of all cases that the certificate was asked about, group by group. "
+            "Less proved is not more attackable, but it is less that can be promised to a group."
+        )
+        yield Part(
+            f"Share proved by group: {headline(shown)}",
+            (text,),
+            tuple(listing(view) for view in shown),
+            tuple(group_figures(evidence, shown, f"proved{place}")),
+            folded=not any(view.found for view in shown),
+        )
 
 
 def _checked(sandwich: Sandwich) -> str:

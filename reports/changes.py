@@ -15,7 +15,7 @@ from robustbench_med.reports.change_figures import (
 )
 from robustbench_med.reports.document import Evidence, Listing, Part, Section
 from robustbench_med.reports.group_findings import FEW_NAMES, NAMES, named
-from robustbench_med.reports.probes_shown import called, hardest_shift, shown_worst
+from robustbench_med.reports.probes_shown import hardest_shift, heading, shown_worst
 from robustbench_med.reports.standing import Families, comparisons, findable_change
 from robustbench_med.reports.wording import FEW, count, number, p_value
 
@@ -90,7 +90,7 @@ def _listing(view: Changed) -> Listing:
             sized = word in ("no difference found", "cannot tell")
             note, most = (gap, NAMES) if sized else (_nothing, FEW_NAMES)
             lines.append((word, said.format(named(rows, note, most))))
-    return Listing(f"{called(view.probe)}, against clean images", tuple(lines))
+    return Listing(f"{heading(view.probe)}, against clean images", tuple(lines))
 
 
 def _nothing(row: Any) -> str:  # noqa: ANN401, ARG001
@@ -111,14 +111,14 @@ def _elsewhere(others: Sequence[Changed]) -> Iterator[Listing]:
     if not others:
         return
     lines = [
-        ("", f"{called(view.probe)}: {named([row for row, _ in view.found], _briefly)}.")
+        ("", f"{heading(view.probe)}: {named([row for row, _ in view.found], _briefly)}.")
         for view in others
         if view.found
     ]
     silent = sum(not view.found for view in others)
     if silent:
         lines.append(("", f"Under {silent} of {len(others)} others no group stands out."))
-    yield Listing("other worst cases and shifts", tuple(lines))
+    yield Listing("Other worst cases and shifts", tuple(lines))
 
 
 def _briefly(row: Any) -> str:  # noqa: ANN401

@@ -152,6 +152,22 @@ class Evidence:
         """Estimates of one metric; no rows where there are none."""
         return self.by_metric.get(metric, self.estimates.iloc[:0])
 
+    @cached_property
+    def by_probe(self) -> Mapping[tuple[str, str], list[Any]]:
+        """Rows of the table of estimates by metric and probe, each in the table's order."""
+        found: dict[tuple[str, str], list[Any]] = {}
+        for row in self.estimates.itertuples():
+            found.setdefault((str(row.metric), str(row.probe)), []).append(row)
+        return found
+
+    @cached_property
+    def of_everyone(self) -> Mapping[str, list[Any]]:
+        """Rows over all patients by metric, in the table's order."""
+        found: dict[str, list[Any]] = {}
+        for (metric, _), rows in self.by_probe.items():
+            found.setdefault(metric, []).extend(row for row in rows if not row.subgroup)
+        return found
+
     @property
     def verdict(self) -> Verdict | None:
         """The policy's verdict; None where nothing was judged."""

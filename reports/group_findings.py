@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_med.reports.document import Evidence, Listing
-from robustbench_med.reports.probes_shown import called, under
+from robustbench_med.reports.probes_shown import heading, under
 from robustbench_med.reports.rows import difference, group_name
 from robustbench_med.reports.standing import (
     FOUND,
@@ -88,7 +88,7 @@ def listing(compared: Compared) -> Listing:
         if rows:
             most = FEW_NAMES if note is _nothing else NAMES
             lines.append((word, _MEANS[word].format(named(rows, note, most))))
-    return Listing(called(compared.probe), tuple(lines))
+    return Listing(heading(compared.probe), tuple(lines))
 
 
 _MEANS = {
@@ -131,8 +131,8 @@ def elsewhere(others: Sequence[Compared]) -> Listing | None:
     """Who is found worse under the worst cases that are not shown; None if there are none."""
     if not others:
         return None
-    lines = tuple(("", f"{called(other.probe)}: {_briefly(other)}") for other in others)
-    return Listing("other worst cases", lines)
+    lines = tuple(("", f"{heading(other.probe)}: {_briefly(other)}") for other in others)
+    return Listing("Other worst cases", lines)
 
 
 def _briefly(compared: Compared) -> str:

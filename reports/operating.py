@@ -77,7 +77,7 @@ def _threshold(evidence: Evidence, metric: str) -> str:
 
 def _named(found: Listing, metric: str) -> Listing:
     name = NAMES[metric.rpartition(".")[2]]
-    return Listing(f"{name}, {found.title}", found.lines)
+    return Listing(f"{name}, {found.title[:1].lower()}{found.title[1:]}", found.lines)
 
 
 def _forests(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from robustbench_med.reports.document import Evidence
-from robustbench_med.reports.rows import listed, overall
+from robustbench_med.reports.rows import overall
 from robustbench_med.reports.wording import harm, label
 
 
@@ -49,8 +49,7 @@ def clean_and_worst(evidence: Evidence, metric: str) -> list[str]:
 
 def under(evidence: Evidence, metric: str, probe: str) -> list[Any]:
     """Rows of one metric under one probe, all patients first."""
-    table = evidence.of_metric(metric)
-    return listed(table[table["probe"] == probe])
+    return list(evidence.by_probe.get((metric, probe), ()))
 
 
 def called(probe: str) -> str:
@@ -60,3 +59,9 @@ def called(probe: str) -> str:
     if probe.startswith("worst[") and probe.endswith("]"):
         return f"worst case in {label(probe[6:-1], 40)}"
     return label(probe)
+
+
+def heading(probe: str) -> str:
+    """A probe in words that begin a line; a name keeps its letters."""
+    words = called(probe)
+    return words if words == label(probe) else f"{words[:1].upper()}{words[1:]}"

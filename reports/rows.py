@@ -63,8 +63,7 @@ def setting(evidence: Evidence, metric: str, name: str) -> Any:  # noqa: ANN401
 
 def overall(evidence: Evidence, metric: str) -> list[Any]:
     """Rows of one metric over all patients, in the table's order."""
-    table = evidence.of_metric(metric)
-    return listed(table[table["subgroup"] == ""])
+    return list(evidence.of_everyone.get(metric, ()))
 
 
 def clean(rows: list[Any]) -> Any:  # noqa: ANN401

@@ -113,7 +113,9 @@ def _row(searched: Searched, row: Any) -> tuple[str, ...]:  # noqa: ANN401
 
 
 def _in_words(row: Any) -> str:  # noqa: ANN401
-    often = f"{row.p_joint:.1%}" if row.p_joint >= 0.001 else "less than 0.1%"
+    often = f"{row.p_joint:.1%}"
+    if row.p_joint < 0.001 or 0.0495 <= row.p_joint < LEVEL:
+        often = "less than 0.1%" if row.p_joint < 0.001 else "less than 5%"
     said = f"chance alone makes a group this far off in {often} of such searches"
     way = "worse" if is_worse(row) else "better"
     return f"{said}: a finding, {way}" if _is_finding(row) else f"{said}: no finding"

@@ -31,7 +31,11 @@ FOUND = ("worse", "differs", "hurt more", "moved more", "moved otherwise")
 LEVEL = 0.05
 SHARE_MARGIN = 0.2
 RATIO_MARGIN = 0.5
-SHARES = (FAILURE, ".sensitivity", ".specificity", ".ppv", ".npv", ".auc")
+SHARES = (
+    FAILURE, ".sensitivity", ".specificity", ".ppv", ".npv", ".auc", "certified", "falsified",
+    "undecided",
+)  # fmt: skip
+"""Ends of names of what lies between 0 and 1."""
 BEST = {"zero": 0.0, "one": 1.0}
 
 
@@ -112,7 +116,8 @@ def margin(evidence: Evidence, metric: str) -> float:
     clean value of all patients.
     """
     row = clean(overall(evidence, metric))
-    limits = (0.0, 1.0) if metric.endswith(SHARES) else setting(evidence, metric, "limits")
+    own = setting(evidence, metric, "limits") if base(evidence, metric) == metric else None
+    limits = (0.0, 1.0) if metric.endswith(SHARES) else own
     ends = [_clean_value(evidence, f"{base(evidence, metric)}.{end}") for end in AGREEMENT]
     value = math.nan if row is None else abs(row.value)
     known = (

@@ -48,6 +48,8 @@ def subgroups(evidence: Evidence) -> Section:
 
 def found_groups(evidence: Evidence) -> list[Compared]:
     """How the groups stand, per metric, clean and in the shown worst case."""
+    if not evidence.manifest["subgroups"]:
+        return []
     families = Families.of(evidence)
     return [
         compare(evidence, families, metric, probe)

@@ -91,6 +91,8 @@ def _overall(evidence: Evidence) -> str:
 
 def _groups(evidence: Evidence) -> str:
     found = found_groups(evidence)
+    if not found:
+        return ""
     rows = [
         (view.word(row), estimate_rows.group_name(row), row.probe, row.metric,
          estimate(row.value, row.low, row.high, row.patients), estimate_rows.difference(row),

@@ -10,9 +10,9 @@ from robustbench_med.reports.standing import LEVEL
 from robustbench_med.reports.wording import DASH, count, interval, label, number, p_value
 
 COLUMNS = (
-    "Subgroup", "Metric", "Under", "Groups", "Worst group", "Its value, 95% interval", "Patients",
+    "Subgroup", "Metric", "Under", "Worst group", "In words", "Its value, 95% interval", "Patients",
     "Corrected for having been picked", "Holds for all groups at once", "Do any differ?",
-    "Best to worst", "The same by chance alone", "In words", "Interval by",
+    "Best to worst", "Interval by",
 )  # fmt: skip
 READ = (
     (
@@ -54,21 +54,22 @@ def _row(evidence: Evidence, gap: Any) -> tuple[str, ...]:  # noqa: ANN401
     same = [table[name] == getattr(gap, name) for name in ("metric", "probe", "subgroup")]
     own = listed(table[same[0] & same[1] & same[2] & (table["group"] == gap.worst)])
     row = own[0] if own and own[0].status != "suppressed" else None
-    by_chance = f"about {number(gap.range_by_chance)}, {p_value(gap.range_p)}"
+    by_chance = (
+        f"{number(gap.range)}; chance alone makes about {number(gap.range_by_chance)}, "
+        f"{p_value(gap.range_p)}"
+    )
     return (
         label(gap.subgroup, 40),
         label(gap.metric),
         called(gap.probe),
-        str(gap.groups),
         label(gap.worst, 40),
+        _in_words(gap),
         valued(row) if row else DASH,
         count(row.patients) if row else DASH,
         number(gap.worst_corrected) if row else DASH,
         interval(gap.worst_low, gap.worst_high) if row else DASH,
         p_value(gap.p_any),
-        number(gap.range),
         DASH if math.isnan(gap.range) else by_chance,
-        _in_words(gap),
         method(row) if row else DASH,
     )
 

@@ -4,7 +4,16 @@ import math
 
 import pytest
 
-from robustbench_med.reports.wording import count, estimate, interval, label, number, share
+from robustbench_med.reports.wording import (
+    count,
+    estimate,
+    harm,
+    interval,
+    label,
+    number,
+    p_value,
+    share,
+)
 
 
 @pytest.mark.parametrize(
@@ -66,3 +75,22 @@ def test_a_label_is_never_longer_than_asked_and_says_when_it_was_cut(length):
 
 def test_a_long_text_of_hidden_characters_still_says_that_it_was_cut():
     assert label("\u200b" * 10_000 + "a") == "\N{HORIZONTAL ELLIPSIS}"
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [
+        (0.0, "p < 0.001"), (0.00099, "p < 0.001"), (0.001, "p = 0.001"), (0.0494, "p = 0.049"),
+        (0.0499, "p < 0.05"), (0.05, "p = 0.050"), (1.0, "p = 1.000"), (math.nan, "\N{EN DASH}"),
+    ],
+)  # fmt: skip
+def test_a_p_value_is_never_rounded_onto_the_level_it_stays_below(p, text):
+    assert p_value(p) == text
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "milder"),
+    [("higher", 0.1, 0.9), ("lower", 0.9, 0.1), ("zero", -3.0, 1.0), ("one", 0.2, 1.5)],
+)
+def test_harm_is_larger_the_worse_a_value_is(better, worse, milder):
+    assert harm(worse, better) > harm(milder, better)
