@@ -36,7 +36,8 @@ def draw_patients(patients: int, rng: np.random.Generator, draws: int = DRAWS) -
     Source: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8
         (resampling of whole clusters); Field and Welsh, J. R. Stat. Soc. B 2007, 69:369-390.
     """
-    table = np.empty((draws, patients), dtype=np.uint8)
+    # A patient's draws lie together in memory, because groups pick patients.
+    table = np.empty((patients, draws), dtype=np.uint8).T
     for rows in _blocks(draws, patients):
         picks = rng.integers(patients, size=(rows.stop - rows.start, patients))
         picks += np.arange(len(picks))[:, None] * patients

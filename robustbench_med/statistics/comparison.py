@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from scipy import optimize, stats
 
-from robustbench_med.statistics.estimate import BOOTSTRAP, Estimate
-from robustbench_med.statistics.proportions import score_limits
+from robustbench_med.statistics.estimate import BOOTSTRAP, WILSON, Estimate
+from robustbench_med.statistics.proportions import score_limits, student
 
 NEWCOMBE = "Newcombe"
 CLUSTERED = "Newcombe on Rao-Scott limits"
@@ -42,13 +42,15 @@ class Difference:
 NO_DIFFERENCE = Difference(math.nan, math.nan, math.nan, "", math.nan)
 
 
-def of_shares(first: Estimate, second: Estimate, method: str = CLUSTERED) -> Difference:
+def of_shares(first: Estimate, second: Estimate) -> Difference:
     """Compare two shares of different patients by Newcombe's hybrid of their Wilson limits.
 
+    The p-value is Student's of the deviate at which the hybrid reaches 0: far out, where
+    corrections for many groups look, the normal's tail is too thin for 60 patients.
+
     Args:
-        first: With `trials`.
-        second: With `trials`.
-        method: What the interval is called.
+        first: With `trials` and `freedom`.
+        second: With `trials` and `freedom`.
 
     Source: Newcombe, Stat. Med. 1998, 17:873-890, method 10; on effective sample sizes, Zou and
         Donner, Stat. Med. 2008, 27:1693-1702.
@@ -56,7 +58,10 @@ def of_shares(first: Estimate, second: Estimate, method: str = CLUSTERED) -> Dif
     value = first.value - second.value
     if math.isnan(value) or math.isnan(first.trials) or math.isnan(second.trials):
         return Difference(value, math.nan, math.nan, "", math.nan)
-    low, high = _hybrid(first, second, Z)
+    simple = first.method == second.method == WILSON
+    reach = (Z, Z) if simple else (student(first.freedom), student(second.freedom))
+    low, high = _hybrid(first, second, reach)
+    method = NEWCOMBE if simple else CLUSTERED
     return Difference(value, low, high, method, _p_of_shares(first, second))
 
 
@@ -66,23 +71,29 @@ def _p_of_shares(first: Estimate, second: Estimate) -> float:
         return 1.0
     if gap < 0:
         return _p_of_shares(second, first)
-    if _hybrid(first, second, FARTHEST)[0] >= 0:
-        return 0.0
-    reached = optimize.brentq(lambda z: _hybrid(first, second, z)[0], 1e-9, FARTHEST, xtol=1e-10)
-    return float(2 * stats.norm.sf(reached))
+    reached = FARTHEST
+    if _hybrid(first, second, (FARTHEST, FARTHEST))[0] < 0:
+        reached = optimize.brentq(
+            lambda z: _hybrid(first, second, (z, z))[0], 1e-9, FARTHEST, xtol=1e-10
+        )
+    return float(2 * stats.t.sf(reached, _freedom(first, second)))
 
 
-def _hybrid(first: Estimate, second: Estimate, z: float) -> tuple[float, float]:
+def _freedom(first: Estimate, second: Estimate) -> float:
+    """Degrees of freedom of the difference, after Welch and Satterthwaite."""
+    parts = [side.value * (1 - side.value) / side.trials for side in (first, second)]
+    freedoms = [max(first.freedom, 1), max(second.freedom, 1)]
+    below = sum(part**2 / freedom for part, freedom in zip(parts, freedoms, strict=True))
+    return sum(parts) ** 2 / below if below > 0 else min(freedoms)
+
+
+def _hybrid(first: Estimate, second: Estimate, reach: tuple[float, float]) -> tuple[float, float]:
     gap = first.value - second.value
-    (low, high), (lower, upper) = _score(first, z), _score(second, z)
+    low, high = score_limits(first.value, first.trials, reach[0])
+    lower, upper = score_limits(second.value, second.trials, reach[1])
     below = math.hypot(first.value - low, upper - second.value)
     above = math.hypot(high - first.value, second.value - lower)
     return gap - below, gap + above
-
-
-def _score(share: Estimate, z: float) -> tuple[float, float]:
-    """Wilson's limits `z` standard errors away."""
-    return score_limits(share.value, share.trials, z)
 
 
 def of_means(value: float, low: float, high: float, p: float) -> Difference:

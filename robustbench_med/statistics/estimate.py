@@ -1,12 +1,18 @@
 """A number with its interval, and what it rests on."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from robustbench_med.statistics.bootstrap import Floats
-from robustbench_med.statistics.proportions import clopper_pearson, effective_trials, wilson
+from robustbench_med.statistics.proportions import (
+    clopper_pearson,
+    effective_size,
+    score_limits,
+    student,
+    wilson,
+)
 
 WILSON = "Wilson"
 RAO_SCOTT = "Rao-Scott Wilson"
@@ -26,6 +32,7 @@ class Estimate:
         high: Upper limit; NaN where no interval can be estimated.
         method: Of the interval; empty where there is none.
         trials: Of a share, the independent trials that would say as much; NaN otherwise.
+        freedom: Of a share, degrees of freedom of its variance: patients less one.
     """
 
     value: float
@@ -33,13 +40,15 @@ class Estimate:
     high: float
     method: str
     trials: float = math.nan
+    freedom: float = math.nan
 
 
 def of_share(successes: Floats, cases: Floats) -> Estimate:
     """Estimate a share from 0/1 values.
 
     Wilson's interval for one case per patient; for several, the same on the effective number
-    of trials; Clopper-Pearson on patients where several cases each leave no spread between them.
+    of trials and with Student's t; Clopper-Pearson on patients where several cases each leave
+    no spread between them.
 
     Args:
         successes: `(patients,)`, cases with the value 1.
@@ -50,14 +59,15 @@ def of_share(successes: Floats, cases: Floats) -> Estimate:
     patients = len(sizes)
     if not patients:
         return bare(math.nan)
-    share = float(counted.sum() / sizes.sum())
+    share, freedom = float(counted.sum() / sizes.sum()), patients - 1
     if (sizes == 1).all():
-        return Estimate(share, *wilson(counted.sum(), patients), WILSON, patients)
-    trials = effective_trials(counted, sizes)
-    if math.isinf(trials):
+        return Estimate(share, *wilson(counted.sum(), patients), WILSON, patients, freedom)
+    size = effective_size(counted, sizes)
+    if math.isinf(size):
         limits = clopper_pearson(share * patients, patients)
-        return Estimate(share, *limits, CLOPPER_PEARSON, patients)
-    return Estimate(share, *wilson(share * trials, trials), RAO_SCOTT, trials)
+        return Estimate(share, *limits, CLOPPER_PEARSON, patients, freedom)
+    limits = score_limits(share, size, student(freedom))
+    return Estimate(share, *limits, RAO_SCOTT, size, freedom)
 
 
 def within(estimate: Estimate, limits: tuple[float, float] | None) -> Estimate:
@@ -65,7 +75,7 @@ def within(estimate: Estimate, limits: tuple[float, float] | None) -> Estimate:
     if limits is None or math.isnan(estimate.low):
         return estimate
     low, high = (float(np.clip(end, *limits)) for end in (estimate.low, estimate.high))
-    return Estimate(estimate.value, low, high, estimate.method, estimate.trials)
+    return replace(estimate, low=low, high=high)
 
 
 def bare(value: float) -> Estimate:

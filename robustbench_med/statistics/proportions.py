@@ -33,12 +33,18 @@ def wilson(successes: float, n: float, level: float = 0.95) -> Limits:
 
 
 @cache
+def student(freedom: float, level: float = 0.95) -> float:
+    """Quantile of Student's t that a two-sided interval of the level reaches to."""
+    return float(stats.t.ppf((1 + level) / 2, max(freedom, 1)))
+
+
+@cache
 def _deviate(level: float) -> float:
     return float(stats.norm.ppf((1 + level) / 2))
 
 
 def score_limits(share: float, n: float, z: float) -> Limits:
-    """Wilson's limits that lie `z` standard errors from the share of `n` trials."""
+    """Wilson's limits that lie `z` standard errors from the share of `n` trials, in [0, 1]."""
     centre = share + z**2 / (2 * n)
     reach = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     scale = 1 + z**2 / n
@@ -83,20 +89,11 @@ def effective_size(successes: ArrayLike, cases: ArrayLike) -> float:
     return float(share * (1 - share) / variance)
 
 
-def effective_trials(successes: ArrayLike, cases: ArrayLike, level: float = 0.95) -> float:
-    """The effective size, made smaller for the patients that its variance was learnt from.
-
-    Times `(z / t)^2` with Student's t of one degree of freedom less than there are patients:
-    with 30 of them the variance is itself an estimate. Arguments as for `rao_scott`.
-
-    Source: Korn and Graubard, Survey Methodology 1998, 24:193-201.
-    """
-    student = float(stats.t.ppf((1 + level) / 2, max(np.size(cases) - 1, 1)))
-    return effective_size(successes, cases) * (_deviate(level) / student) ** 2
-
-
 def rao_scott(successes: ArrayLike, cases: ArrayLike, level: float = 0.95) -> Limits:
-    """Wilson's interval on the effective number of trials, for several cases per patient.
+    """Wilson's interval on the effective size with Student's t, for several cases per patient.
+
+    Student's, of one degree of freedom less than there are patients, because the variance was
+    itself learnt from them.
 
     Where the patients do not differ at all the between-patient variance cannot be estimated,
     and the limits are those of `clopper_pearson` with every patient counted once.
@@ -106,14 +103,15 @@ def rao_scott(successes: ArrayLike, cases: ArrayLike, level: float = 0.95) -> Li
         cases: `(patients,)`, cases in all, at least 1 each.
         level: Nominal coverage; approximate, see docs/estimate.md.
 
-    Source: as `effective_trials`.
+    Source: as `effective_size`; Korn and Graubard, Survey Methodology 1998, 24:193-201 (an
+        effective size times `(z / t)^2` is the same).
     """
     counted, sizes = np.asarray(successes, dtype=float), np.asarray(cases, dtype=float)
     share = float(counted.sum() / sizes.sum())
-    trials = effective_trials(counted, sizes, level)
-    if math.isinf(trials):
+    size = effective_size(counted, sizes)
+    if math.isinf(size):
         return clopper_pearson(share * len(sizes), len(sizes), level)
-    return wilson(share * trials, trials, level)
+    return score_limits(share, size, student(len(sizes) - 1, level))
 
 
 def _check(successes: float, n: float, level: float) -> None:

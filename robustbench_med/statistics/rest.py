@@ -8,14 +8,7 @@ from numpy.typing import NDArray
 
 from robustbench_med.statistics import studentised
 from robustbench_med.statistics.bootstrap import Floats, Replicates
-from robustbench_med.statistics.comparison import (
-    CLUSTERED,
-    NEWCOMBE,
-    Difference,
-    of_means,
-    of_shares,
-)
-from robustbench_med.statistics.estimate import WILSON
+from robustbench_med.statistics.comparison import Difference, of_means, of_shares
 from robustbench_med.statistics.readings import Reading
 from robustbench_med.statistics.samples import Drawn, Sample, sample
 from robustbench_med.statistics.scores import Flags
@@ -72,8 +65,7 @@ def _differences(own: Sample, other: Sample, both: Replicates, error: Floats) ->
     found = []
     for place, (first, second) in enumerate(zip(own.estimates, other.estimates, strict=True)):
         if not np.isnan(first.trials) and not np.isnan(second.trials):
-            simple = first.method == second.method == WILSON
-            found.append(of_shares(first, second, NEWCOMBE if simple else CLUSTERED))
+            found.append(of_shares(first, second))
         elif np.isnan(first.low) or np.isnan(second.low):
             found.append(of_means(float(values[place]), np.nan, np.nan, np.nan))
         else:

@@ -47,7 +47,7 @@ class Drawn:
     def of(self, chosen: Flags) -> Counts8:
         """The draws of the patients that have chosen cases."""
         held = np.unique(self.patient_ids[chosen])
-        return self.table if len(held) == self.table.shape[1] else self.table[:, held]
+        return self.table if len(held) == self.table.shape[1] else self.table.T[held].T
 
 
 def sample(readings: Sequence[Reading], drawn: Drawn, chosen: Flags) -> Sample:

@@ -80,8 +80,9 @@ def recorded(cases: pd.DataFrame, column: str) -> pd.Series:
         raise InputError(
             f"subgroups: no attribute {column!r} in the cases; {suggest(column, attributes)}"
         )
-    values = cases[column].astype(object)
-    return values.map(_text).astype(object).where(values.notna(), NOT_RECORDED)
+    codes, values = pd.factorize(cases[column].astype(object))
+    texts = np.array([*(_text(value) for value in values), NOT_RECORDED], dtype=object)
+    return pd.Series(texts[codes], index=cases.index, dtype=object)
 
 
 def _text(value: object) -> str:

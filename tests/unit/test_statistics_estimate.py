@@ -15,7 +15,7 @@ from robustbench_med.statistics.estimate import (
 )
 from robustbench_med.statistics.proportions import (
     clopper_pearson,
-    effective_trials,
+    effective_size,
     rao_scott,
     wilson,
 )
@@ -31,7 +31,7 @@ def test_several_cases_per_patient_get_rao_scott():
     successes, cases = np.array([3.0, 0, 1, 2, 0]), np.array([3.0, 2, 2, 2, 0])
     found = of_share(successes, cases)
     assert (found.value, found.method) == (6 / 9, RAO_SCOTT)
-    assert found.trials == effective_trials(successes[:4], cases[:4])
+    assert found.trials == effective_size(successes[:4], cases[:4])
     assert (found.low, found.high) == rao_scott(successes[:4], cases[:4])
 
 

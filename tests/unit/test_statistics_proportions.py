@@ -9,7 +9,6 @@ from robustbench_med.errors import InputError
 from robustbench_med.statistics.proportions import (
     clopper_pearson,
     effective_size,
-    effective_trials,
     rao_scott,
     wilson,
 )
@@ -49,7 +48,6 @@ def test_patients_who_agree_with_themselves_count_once_each():
     successes = np.repeat([8, 0], [40, 10])
     assert effective_size(successes, cases) == pytest.approx(49)
     trials = 49 * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, len(cases) - 1)) ** 2
-    assert effective_trials(successes, cases) == pytest.approx(trials)
     assert rao_scott(successes, cases) == pytest.approx(wilson(0.8 * trials, trials))
 
 
