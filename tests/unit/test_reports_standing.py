@@ -11,7 +11,7 @@ import pytest
 
 from robustbench_med.reports.changes import changes
 from robustbench_med.reports.document import Evidence
-from robustbench_med.reports.probes_shown import shown_worst, under
+from robustbench_med.reports.probes_shown import shown_worst, under, worst_cases
 from robustbench_med.reports.rows import compared, declared, described
 from robustbench_med.reports.standing import (
     FOUND,
@@ -197,7 +197,19 @@ def test_whom_an_attack_hurts_more_is_told_where_planted_and_not_elsewhere(evide
     assert worst.lines[0][1].startswith("sex: F: changed by -0.")
     silent = next(p for p in section.parts if p.title.startswith("correct"))
     assert silent.folded
+
+
+def test_the_worst_case_shown_is_in_the_middle_ball_of_the_first_norm(evidence):
+    assert worst_cases(evidence, "correct") == [
+        "worst[linf<=0.002]", "worst[linf<=0.004]", "worst[linf<=0.008]",
+        "worst[l2<=0.01 of norm]", "worst[l2<=0.02 of norm]",
+    ]  # fmt: skip
     assert shown_worst(evidence, "correct") == "worst[linf<=0.004]"
+    probes = evidence.manifest["probes"][::-1]
+    turned = dataclasses.replace(evidence, manifest={**evidence.manifest, "probes": probes})
+    assert shown_worst(turned, "correct") == "worst[l2<=0.01 of norm]"
+    clean = evidence.estimates[evidence.estimates["kind"] == "clean"]
+    assert shown_worst(dataclasses.replace(evidence, estimates=clean), "correct") is None
 
 
 def test_without_subgroups_nobody_is_compared(run):
