@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Canvas
 from robustbench_med.reports import rows as estimate_rows
 from robustbench_med.reports.document import Evidence, Figure, Part, Section, Table
 from robustbench_med.reports.drawing import COLOURS, INK, LIGHT, draw
-from robustbench_med.reports.group_figures import group_figures, headline
+from robustbench_med.reports.group_figures import group_figures, summed_up
 from robustbench_med.reports.group_findings import compare, listing
 from robustbench_med.reports.sandwich import Sandwich, sandwiches
 from robustbench_med.reports.standing import Families
@@ -76,7 +76,7 @@ def _by_group(evidence: Evidence, found: list[Sandwich]) -> Iterator[Part]:
             "Less proved is not more attackable, but it is less that can be promised to a group."
         )
         yield Part(
-            f"Share proved by group: {headline(shown)}",
+            f"Share proved by group: {summed_up(shown)}",
             (text,),
             tuple(listing(view) for view in shown),
             tuple(group_figures(evidence, shown, f"proved{place}")),

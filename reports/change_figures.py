@@ -19,6 +19,7 @@ from robustbench_med.reports.forest import (
     pages,
     value_panel,
 )
+from robustbench_med.reports.group_findings import headline
 from robustbench_med.reports.probes_shown import called, under
 from robustbench_med.reports.sandwich import SCORE
 from robustbench_med.reports.standing import (
@@ -69,13 +70,9 @@ def changed(evidence: Evidence, families: Families, metric: str, probe: str) -> 
     return Changed(metric, probe, tuple((r, changing(r, limit, tests)) for r in rows), tests)
 
 
-def headline(shown: Sequence[Changed]) -> str:
+def summed_up(shown: Sequence[Changed]) -> str:
     """How many groups stand out under each probe."""
-    return "; ".join(
-        f"{called(view.probe)}, {len(view.found) or 'no'} group"
-        f"{' stands' if len(view.found) < 2 else 's stand'} out"
-        for view in shown
-    )
+    return headline([(view.probe, len(view.found), view.tests) for view in shown])
 
 
 def change(row: Any) -> str:  # noqa: ANN401
@@ -106,7 +103,7 @@ def change_figures(evidence: Evidence, shown: Sequence[Changed], name: str) -> I
             "intervals. The dashed line is all patients. Marked are groups that change otherwise "
             "than all others. Groups of fewer than 10 patients are not drawn."
         )
-        alt = f"Changes of {label(metric)} by group{suffix}. {headline(shown)}."
+        alt = f"Changes of {label(metric)} by group{suffix}. {summed_up(shown)}."
         caption_of_table = f"{told}{suffix}: changes by group"
         yield Figure(
             forest(f"{name}-{page}", lines, panels), caption, alt,

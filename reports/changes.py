@@ -10,11 +10,11 @@ from robustbench_med.reports.change_figures import (
     change,
     change_figures,
     changed,
-    headline,
     interaction,
+    summed_up,
 )
 from robustbench_med.reports.document import Evidence, Listing, Part, Section
-from robustbench_med.reports.group_findings import FEW_NAMES, NAMES, named
+from robustbench_med.reports.group_findings import FEW_NAMES, NAMES, named, nobody
 from robustbench_med.reports.probes_shown import hardest_shift, heading, shown_worst
 from robustbench_med.reports.standing import Families, comparisons, findable_change
 from robustbench_med.reports.wording import FEW, count, number, p_value
@@ -58,7 +58,7 @@ def _part(evidence: Evidence, families: Families, metric: str, place: int) -> Pa
     found = [pair for view in (*shown, *others) for pair in view.found]
     name = estimate_rows.described(evidence, metric)
     return Part(
-        f"{name}: {headline(shown)}",
+        f"{name}: {summed_up(shown)}",
         (),
         (*(_listing(view) for view in shown), *_elsewhere(others)),
         tuple(change_figures(evidence, shown, f"changes{place}")),
@@ -69,7 +69,7 @@ def _part(evidence: Evidence, families: Families, metric: str, place: int) -> Pa
 def _listing(view: Changed) -> Listing:
     lines: list[tuple[str, str]] = [(word, _sentence(row, view.tests)) for row, word in view.found]
     if not lines:
-        lines.append(("", f"No group stands out ({comparisons(view.tests)})."))
+        lines.append(("", nobody(view.tests)))
 
     def gap(row: Any) -> str:  # noqa: ANN401
         size = findable_change(row, view.tests)

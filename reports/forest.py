@@ -137,7 +137,8 @@ def forest(name: str, lines: Sequence[Line], panels: Sequence[Panel]) -> str:
             axes = figure.add_axes((*corner, PANEL / width, 1 - (TOP + BOTTOM) / height))
             _panel(axes, panel, drawn)
             axes.set_ylim(len(drawn) - 0.3, -0.7)
-            axes.set_yticks(*((range(len(drawn)), names) if place == 0 else ([],)))
+            axes.set_yticks(range(len(drawn)) if place == 0 else [])
+            axes.set_yticklabels(names if place == 0 else [])
         _legend(figure, panels)
 
     return draw(name, width, height, paint)

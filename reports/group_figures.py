@@ -9,7 +9,7 @@ import pandas as pd
 from robustbench_med.reports import rows as estimate_rows
 from robustbench_med.reports.document import Evidence, Figure, Table
 from robustbench_med.reports.forest import Line, Mark, Panel, forest, lines_of, pages, value_panel
-from robustbench_med.reports.group_findings import Compared
+from robustbench_med.reports.group_findings import Compared, headline
 from robustbench_med.reports.probes_shown import called
 from robustbench_med.reports.wording import DASH, label, number, p_value, people
 
@@ -23,13 +23,9 @@ QUIET = ("no difference found", "too few", "no value")
 """Words that a drawing leaves to its legend."""
 
 
-def headline(views: Sequence[Compared]) -> str:
+def summed_up(views: Sequence[Compared]) -> str:
     """How many groups stand out under each probe."""
-    return "; ".join(
-        f"{called(view.probe)}, {len(view.found) or 'no'} group"
-        f"{' stands' if len(view.found) < 2 else 's stand'} out"
-        for view in views
-    )
+    return headline([(view.probe, len(view.found), view.tests) for view in views])
 
 
 def group_figures(evidence: Evidence, views: Sequence[Compared], name: str) -> Iterator[Figure]:
@@ -55,7 +51,7 @@ def group_figures(evidence: Evidence, views: Sequence[Compared], name: str) -> I
             "difference a gap is too small to have been found in that group. Groups of fewer than "
             "10 patients are not drawn."
         )
-        alt = f"Forest plot of {label(metric)} by subgroup{suffix}. {headline(views)}."
+        alt = f"Forest plot of {label(metric)} by subgroup{suffix}. {summed_up(views)}."
         shown = _table(f"{told} by subgroup{suffix}", part, views)
         svg = forest(f"{name}-{page}", lines_of(part), panels)
         yield Figure(svg, caption, alt, shown)

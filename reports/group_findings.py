@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_med.reports.document import Evidence, Listing
-from robustbench_med.reports.probes_shown import heading, under
+from robustbench_med.reports.probes_shown import called, heading, under
 from robustbench_med.reports.rows import difference, group_name
 from robustbench_med.reports.standing import (
     FOUND,
@@ -75,7 +75,7 @@ def listing(compared: Compared) -> Listing:
         (word, against(row, tests)) for row, word in compared.groups if word in FOUND
     ]
     if not lines:
-        lines.append(("", f"No group stands out ({comparisons(tests)})."))
+        lines.append(("", nobody(tests)))
     spoken: list[tuple[str, Callable[[Any], str]]] = [
         ("better", lambda row: f"{difference(row)}, {p_value(row.p_holm)}"),
         ("no difference found", lambda row: f"{number(row.detectable)}"),
@@ -89,6 +89,24 @@ def listing(compared: Compared) -> Listing:
             most = FEW_NAMES if note is _nothing else NAMES
             lines.append((word, _MEANS[word].format(named(rows, note, most))))
     return Listing(heading(compared.probe), tuple(lines))
+
+
+def nobody(tests: int) -> str:
+    """Said where no group stands out, or none could be compared."""
+    if not tests:
+        return "No group could be compared with all others."
+    return f"No group stands out ({comparisons(tests)})."
+
+
+def headline(views: Sequence[tuple[str, int, int]]) -> str:
+    """How many groups stand out under each probe; views are probe, groups found, comparisons."""
+    return "; ".join(f"{called(probe)}, {_how_many(found, tests)}" for probe, found, tests in views)
+
+
+def _how_many(found: int, tests: int) -> str:
+    if not tests:
+        return "no group could be compared"
+    return f"{found or 'no'} group{' stands' if found < 2 else 's stand'} out"
 
 
 _MEANS = {
@@ -137,7 +155,8 @@ def elsewhere(others: Sequence[Compared]) -> Listing | None:
 
 def _briefly(compared: Compared) -> str:
     if not compared.found:
-        return f"no group stands out ({comparisons(compared.tests)})."
+        none = nobody(compared.tests)
+        return f"{none[:1].lower()}{none[1:]}"
 
     def said(row: Any) -> str:  # noqa: ANN401
         return f"{compared.word(row)}, {difference(row)}, {p_value(row.p_holm)}"

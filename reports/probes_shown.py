@@ -8,13 +8,13 @@ from robustbench_med.reports.wording import harm, label
 
 
 def worst_cases(evidence: Evidence, metric: str) -> list[str]:
-    """Worst cases of the metric: balls of one norm together, in the order of the plan."""
+    """Worst cases of the metric: norms in the order of the plan, balls of each from the least."""
     rows = {str(row.probe): row for row in overall(evidence, metric) if row.kind == "worst"}
-    balls = [str(probe["ball"]) for probe in evidence.manifest["probes"] if probe.get("ball")]
-    norms = list(dict.fromkeys(_norm(ball) for ball in balls))
-    named = [f"worst[{ball}]" for norm in norms for ball in dict.fromkeys(balls)
-             if _norm(ball) == norm]  # fmt: skip
-    return [name for name in named if name in rows]
+    probes = evidence.manifest["probes"]
+    balls = [str(probe["ball"]) for probe in probes if probe["kind"] == "attack"]
+    norms = list(dict.fromkeys(_norm(f"worst[{ball}]") for ball in balls))
+    found = [name for name in rows if _norm(name) in norms]
+    return sorted(found, key=lambda name: (norms.index(_norm(name)), rows[name].level))
 
 
 def shown_worst(evidence: Evidence, metric: str) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from robustbench_med.reports import rows as estimate_rows
 from robustbench_med.reports.document import Evidence, Part, Section, Table
-from robustbench_med.reports.group_figures import group_figures, headline
+from robustbench_med.reports.group_figures import group_figures, summed_up
 from robustbench_med.reports.group_findings import Compared, compare, elsewhere, listing
 from robustbench_med.reports.probes_shown import called, clean_and_worst, worst_cases
 from robustbench_med.reports.standing import Families
@@ -69,7 +69,7 @@ def _in_short(found: Sequence[Sequence[Compared]]) -> Table:
             label(view.metric),
             called(view.probe),
             "; ".join(f"{estimate_rows.group_name(row)} ({view.word(row)})" for row in view.found)
-            or "nobody",
+            or ("nobody" if view.tests else "nobody could be compared"),
             *(str(len(view.of(*words))) for words in (
                 ("better",), ("no difference found",), ("cannot tell",), ("too few", "no value")
             )),
@@ -90,7 +90,7 @@ def _part(evidence: Evidence, families: Families, views: Sequence[Compared], pla
     others = [compare(evidence, families, metric, probe) for probe in rest]
     listings = [*(listing(view) for view in views), elsewhere(others)]
     findings = [row for view in [*views, *others] for row in view.found]
-    title = f"{name}: {headline(views)}"
+    title = f"{name}: {summed_up(views)}"
     margin = views[0].margin
     read = () if math.isnan(margin) else (
         f"'No difference found' is said where a gap of {number(margin)} would have been found.",

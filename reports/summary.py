@@ -1,6 +1,7 @@
 """The report in a page of Markdown, short enough for a continuous-integration summary."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from robustbench_med.reports import rows as estimate_rows
@@ -17,6 +18,13 @@ ROWS_SHOWN = 40
 URGENT = ("fail", "undecided", "warning", "waived", "pass")
 PUNCTUATION = re.compile(r"([\\`*_{}\[\]#|~!$]|:(?=/)|(?<=www)\.)", re.IGNORECASE)
 ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+COUNTED = {
+    "better": "do better",
+    "no difference found": "show no difference where one would have been found",
+    "cannot tell": "have too few patients to tell",
+    "too few": "have fewer than 10 patients",
+    "no value": "have no value",
+}
 MENTION = re.compile(r"(?<!\w)@(?=\w)")
 
 
@@ -100,14 +108,11 @@ def _groups(evidence: Evidence) -> str:
         for view in found for row in view.found
     ]  # fmt: skip
     columns = ("Stands", "Group", "Probe", "Metric", "Value", "Minus the others", "Corrected")
-    told = {
-        word: sum(len(view.of(word)) for view in found)
-        for word in ("no difference found", "cannot tell", "too few")
-    }
+    counted = Counter(str(word) for view in found for _, word in view.groups)
+    told = ", ".join(f"{counted[word]} {said}" for word, said in COUNTED.items() if counted[word])
     note = (
-        f"Of {sum(len(view.groups) for view in found)} comparisons of a group with all other "
-        f"patients, clean and in one worst case: {len(rows)} stand out after correction, "
-        f"{', '.join(f'{times} {word}' for word, times in told.items())}."
+        f"Each group was held against all other patients, clean and in one worst case, "
+        f"{counted.total()} times: {len(rows)} stand out after correction, {told}."
     )
     if not rows:
         return f"## Groups that stand out\n\n{note}"
