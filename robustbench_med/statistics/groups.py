@@ -11,6 +11,7 @@ from robustbench_med.statistics.bootstrap import Floats, Replicates
 from robustbench_med.statistics.changes import changes
 from robustbench_med.statistics.comparison import NO_DIFFERENCE, Difference, of_means
 from robustbench_med.statistics.estimate import Estimate
+from robustbench_med.statistics.flips import with_flips
 from robustbench_med.statistics.portion import Portion
 from robustbench_med.statistics.readings import Reading
 from robustbench_med.statistics.rest import SHOWN_FROM, Gap, against_rest
@@ -73,6 +74,7 @@ def find(readings: Sequence[Reading], drawn: Drawn, group: Slice, chosen: Flags)
         of_rest = changes(readings, gap.rest, drawn, ~chosen)
         interactions = _interactions(change, change_draws, *of_rest)
     values, errors = change.values, change.error
+    changed = _listed(values, errors, change_draws, change.patients, change.deciding)
     return GroupFindings(
         group,
         chosen,
@@ -82,7 +84,7 @@ def find(readings: Sequence[Reading], drawn: Drawn, group: Slice, chosen: Flags)
         own.counts,
         own.portion.error,
         own.replicates.studentised(),
-        _listed(values, errors, change_draws, change.patients, change.deciding),
+        with_flips(readings, change, changed),
         interactions,
         gap,
     )

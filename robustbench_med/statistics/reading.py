@@ -54,6 +54,7 @@ def asked_cases(records: pd.DataFrame, cases: pd.DataFrame, failures: pd.DataFra
     if len(strangers):
         raise InputError(f"records: case {strangers[0]!r} is not in the cases table")
     kept = cases[cases["case_id"].isin(asked)]
+    kept = kept.assign(patient_id=kept["patient_id"].astype(str))  # a category sorts as it likes
     return kept.sort_values(["patient_id", "case_id"]).reset_index(drop=True)
 
 

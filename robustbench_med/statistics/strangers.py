@@ -4,6 +4,7 @@ import numpy as np
 
 from robustbench_med.statistics.bootstrap import Floats
 from robustbench_med.statistics.groups import GroupFindings
+from robustbench_med.statistics.rest import SHOWN_FROM
 from robustbench_med.statistics.scores import Flags
 from robustbench_med.statistics.slices import NOT_RECORDED, Slice, recorded
 from robustbench_med.statistics.study import Study
@@ -14,11 +15,12 @@ def bounds_of(study: Study, found: GroupFindings) -> Floats:
     """Least and greatest value of the group if any of the unknown patients belonged to it.
 
     Returns:
-        `(2, q)`; NaN where nobody's attribute is unknown, and for what is no ratio of sums.
+        `(2, q)`; NaN where the attribute of fewer than ten patients is unknown, whose values the
+        bounds would tell, and for what is no ratio of sums.
     """
     bounds = np.full((2, len(study.columns)), np.nan)
     unknown = might_belong(study, found.group)
-    if not unknown.any():
+    if len(np.unique(study.drawn.patient_ids[unknown])) < SHOWN_FROM:
         return bounds
     first = 0
     for reading in study.readings:

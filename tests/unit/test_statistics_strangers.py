@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robustbench_med.statistics import strangers
 from robustbench_med.statistics.slices import Slice
 from robustbench_med.statistics.strangers import bounds_of, might_belong
 from robustbench_med.statistics.study import findings_of, in_group, open_study
@@ -42,15 +43,27 @@ def by_enumeration(study, group):
     """Values of the group with every set of the patients who might belong to it."""
     unknown = might_belong(study, group)
     ids = study.drawn.patient_ids
-    strangers = np.unique(ids[unknown])
+    unknowns = np.unique(ids[unknown])
     own = group.mask(study.cases)
     found = []
-    for taken in product([False, True], repeat=len(strangers)):
-        chosen = own | (unknown & np.isin(ids, strangers[np.array(taken)]))
+    for taken in product([False, True], repeat=len(unknowns)):
+        chosen = own | (unknown & np.isin(ids, unknowns[np.array(taken)]))
         found.append([v for r in study.readings for v in r.of(ids, chosen).values])
     return np.min(found, axis=0), np.max(found, axis=0)
 
 
+@pytest.fixture
+def of_any_number(monkeypatch):
+    """So few unknown patients that their subsets can be enumerated."""
+    monkeypatch.setattr(strangers, "SHOWN_FROM", 1)
+
+
+def test_bounds_tell_nothing_of_fewer_than_ten_unknown_patients():
+    study = a_study()
+    assert np.isnan(bounds_of(study, in_group(study, Slice(("sex",), ("F",))))).all()
+
+
+@pytest.mark.usefixtures("of_any_number")
 @pytest.mark.parametrize("group", ["F", "M"])
 def test_bounds_are_reached_by_some_set_of_the_unknown_and_passed_by_none(group):
     study = a_study()
@@ -65,6 +78,7 @@ def test_bounds_are_reached_by_some_set_of_the_unknown_and_passed_by_none(group)
     assert (found[0, ratios] < found[1, ratios]).all()
 
 
+@pytest.mark.usefixtures("of_any_number")
 def test_bounds_hold_what_would_have_been_found_had_all_been_recorded():
     study = a_study()
     bounds = bounds_of(study, in_group(study, Slice(("sex",), ("F",))))
