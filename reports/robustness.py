@@ -46,7 +46,7 @@ def robustness(evidence: Evidence) -> Section:
     )
     found = [
         _figure(evidence, metric, place)
-        for place, metric in enumerate(estimate_rows.compared(evidence), 1)
+        for place, metric in enumerate(estimate_rows.declared(evidence), 1)
         if curves(evidence, metric)
     ]
     if not found:

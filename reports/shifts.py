@@ -30,7 +30,7 @@ def shifts(evidence: Evidence) -> Section:
     )
     found = [
         _figure(evidence, metric, place)
-        for place, metric in enumerate(estimate_rows.compared(evidence), 1)
+        for place, metric in enumerate(estimate_rows.declared(evidence), 1)
         if _shifted(evidence, metric)
     ]
     if not found:
