@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from scipy import stats
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from robustbench_med.statistics.bootstrap import Floats
 from robustbench_med.statistics.linear import Linear, undefined
@@ -79,13 +79,29 @@ def auc_interval(found: Linear, smaller: int | None = None, level: float = 0.95)
     if np.abs(found.influence).max() <= NO_SPREAD:
         known = smaller is not None
         return clopper_pearson(found.value * pairs, pairs, level) if known else (math.nan, math.nan)
-    if pairs < 2:
+    error, freedom = logit_error(found, pairs)
+    return logit_limits(found.value, error, float(stats.t.ppf((1 + level) / 2, freedom)))
+
+
+def logit_error(found: Linear, smaller: int) -> tuple[float, float]:
+    """Standard error of an area on the logit scale, and its degrees of freedom.
+
+    Arguments as for `auc_interval`.
+
+    Returns:
+        NaN twice where no patient pulls the area, or fewer than two pairs of patients do.
+    """
+    pairs = min(smaller, found.patients // 2)
+    if pairs < 2 or np.abs(found.influence).max() <= NO_SPREAD:
         return math.nan, math.nan
-    freedom = min(pairs - 1, degrees_of_freedom(found))
     slope = found.value * (1 - found.value)
-    reach = float(stats.t.ppf((1 + level) / 2, freedom)) * math.sqrt(found.variance) / slope
-    centre = math.log(found.value / (1 - found.value))
-    return float(expit(centre - reach)), float(expit(centre + reach))
+    return math.sqrt(found.variance) / slope, min(pairs - 1, degrees_of_freedom(found))
+
+
+def logit_limits(value: float, error: float, reach: float) -> Limits:
+    """Limits that lie `reach` standard errors from the value on the logit scale."""
+    centre = logit(value)
+    return float(expit(centre - reach * error)), float(expit(centre + reach * error))
 
 
 def degrees_of_freedom(found: Linear) -> float:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from robustbench_med.statistics.auc import auc, auc_interval
+from robustbench_med.statistics.auc import auc, auc_interval, logit_error
 from robustbench_med.statistics.bootstrap import Floats, generator
 from robustbench_med.statistics.calibration import calibration, observed_expected
 from robustbench_med.statistics.estimate import OBUCHOWSKI, SMOOTHED, Estimate
@@ -90,7 +90,9 @@ def truth_of(scores: Scores) -> Floats:
 
 def _auc_estimate(cases: Cases, linear: Linear) -> Estimate:
     low, high = auc_interval(linear, cases.fewer)
-    return Estimate(linear.value, low, high, "" if np.isnan(low) else OBUCHOWSKI)
+    error, freedom = logit_error(linear, cases.fewer)
+    method = "" if np.isnan(low) else OBUCHOWSKI
+    return Estimate(linear.value, low, high, method, freedom=freedom, logit_error=error)
 
 
 def _smooth(cases: Cases) -> Linear:

@@ -32,7 +32,9 @@ class Estimate:
         high: Upper limit; NaN where no interval can be estimated.
         method: Of the interval; empty where there is none.
         trials: Of a share, the independent trials that would say as much; NaN otherwise.
-        freedom: Of a share, degrees of freedom of its variance: patients less one.
+        freedom: Degrees of freedom of its variance, of a share patients less one; NaN where the
+            interval is the bootstrap's.
+        logit_error: Of an area under the curve, its standard error on the logit scale.
     """
 
     value: float
@@ -41,6 +43,7 @@ class Estimate:
     method: str
     trials: float = math.nan
     freedom: float = math.nan
+    logit_error: float = math.nan
 
 
 def of_share(successes: Floats, cases: Floats) -> Estimate:

@@ -74,6 +74,9 @@ def minus(first: Portion, second: Portion) -> Portion:
     held = first.held | second.held
     deciding = np.minimum(first.deciding, second.deciding)
     influence = first.influence - second.influence
+    # Patients who all changed alike differ by rounding only, which is no spread.
+    sizes = np.maximum(np.abs(first.influence), np.abs(second.influence)).max(axis=0, initial=0.0)
+    influence = np.where(np.abs(influence) > 1e-12 * sizes, influence, 0.0)
     with np.errstate(invalid="ignore"):
         values = first.values - second.values
     return Portion(values, influence, held, deciding)

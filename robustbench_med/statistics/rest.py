@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from robustbench_med.statistics import studentised
 from robustbench_med.statistics.bootstrap import Floats, Replicates
-from robustbench_med.statistics.comparison import Difference, of_means, of_shares
+from robustbench_med.statistics.comparison import Difference, by_limits, of_means
 from robustbench_med.statistics.readings import Reading
 from robustbench_med.statistics.samples import Drawn, Sample, sample
 from robustbench_med.statistics.scores import Flags
@@ -64,8 +64,8 @@ def _differences(own: Sample, other: Sample, both: Replicates, error: Floats) ->
     p = studentised.p_values(values, error, both, patients)
     found = []
     for place, (first, second) in enumerate(zip(own.estimates, other.estimates, strict=True)):
-        if not np.isnan(first.trials) and not np.isnan(second.trials):
-            found.append(of_shares(first, second))
+        if not np.isnan(first.freedom) and not np.isnan(second.freedom):
+            found.append(by_limits(first, second))
         elif np.isnan(first.low) or np.isnan(second.low):
             found.append(of_means(float(values[place]), np.nan, np.nan, np.nan))
         else:

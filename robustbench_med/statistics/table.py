@@ -184,7 +184,7 @@ def _against(found: GroupFindings, column: int, in_all: int) -> Row:
     difference = gap.differences[column] if gap else NO_DIFFERENCE
     return {
         "rest_value": gap.rest.estimates[column].value if gap else math.nan,
-        "rest_patients": int(gap.rest.portion.deciding[column]) if gap else None,
+        "rest_patients": int(gap.rest.portion.patients[column]) if gap else None,
         **_interval("difference", difference),
         "difference_method": difference.method,
         "p": difference.p,

@@ -11,7 +11,7 @@ from robustbench_med.statistics.comparison import (
     NO_DIFFERENCE,
     Difference,
     of_means,
-    of_shares,
+    by_limits,
 )
 from robustbench_med.statistics.estimate import BOOTSTRAP, CLOPPER_PEARSON, bare, of_share
 from robustbench_med.statistics.proportions import score_limits
@@ -30,7 +30,7 @@ def share(successes, n, cases=1):
 @pytest.mark.parametrize("counts", COUNTS)
 def test_newcombe_equals_statsmodels(counts):
     a, n, b, m = counts
-    found = of_shares(share(a, n), share(b, m))
+    found = by_limits(share(a, n), share(b, m))
     oracle = confint_proportions_2indep(a, n, b, m, method="newcomb", compare="diff")
     assert found.method == NEWCOMBE
     assert found.value == pytest.approx(a / n - b / m)
@@ -40,7 +40,7 @@ def test_newcombe_equals_statsmodels(counts):
 @pytest.mark.parametrize("counts", [c for c in COUNTS if c[0] / c[1] != c[2] / c[3]])
 def test_the_deviate_of_p_is_the_one_at_which_the_interval_just_reaches_zero(counts):
     a, n, b, m = counts
-    found = of_shares(share(a, n), share(b, m))
+    found = by_limits(share(a, n), share(b, m))
     assert 0 < found.p < 1
     parts = [k / t * (1 - k / t) / t for k, t in ((a, n), (b, m))]
     below = parts[0] ** 2 / (n - 1) + parts[1] ** 2 / (m - 1)
@@ -54,7 +54,7 @@ def test_p_is_below_a_twentieth_only_where_the_interval_leaves_out_zero():
     verdicts = set()
     for a in range(13):
         for b in range(26):
-            found = of_shares(share(a, 12), share(b, 25))
+            found = by_limits(share(a, 12), share(b, 25))
             apart = found.low > 0 or found.high < 0
             assert apart or found.p >= 0.05, (a, b)
             assert not apart or found.p < 0.085, (a, b)  # Student's tail is the thicker
@@ -63,13 +63,13 @@ def test_p_is_below_a_twentieth_only_where_the_interval_leaves_out_zero():
 
 
 def test_the_smaller_the_gap_the_larger_is_p():
-    p = [of_shares(share(a, 40), share(20, 40)).p for a in range(20, 41)]
+    p = [by_limits(share(a, 40), share(20, 40)).p for a in range(20, 41)]
     assert p[0] == 1.0
     assert (np.diff(p) < 0).all()
 
 
 def test_p_is_never_negative_however_far_apart_the_shares_are():
-    assert 0 <= of_shares(share(3000, 3000), share(0, 3000)).p < 1e-100
+    assert 0 <= by_limits(share(3000, 3000), share(0, 3000)).p < 1e-100
 
 
 def test_several_cases_per_patient_use_the_effective_number_of_trials():
@@ -77,7 +77,7 @@ def test_several_cases_per_patient_use_the_effective_number_of_trials():
     cases = np.full(30, 6.0)
     first, second = (of_share(rng.binomial(6, rng.beta(2, 1, 30)).astype(float), cases)
                      for _ in range(2))  # fmt: skip
-    found = of_shares(first, second)
+    found = by_limits(first, second)
     reach = stats.t.ppf(0.975, 29)
     (low, high), (lower, upper) = (
         score_limits(side.value, side.trials, reach) for side in (first, second)
@@ -92,7 +92,7 @@ def test_several_cases_per_patient_use_the_effective_number_of_trials():
 def test_a_side_without_spread_counts_each_patient_once_and_has_no_zero_width():
     still, moving = share(12, 12, cases=4), share(20, 40, cases=4)
     assert (still.method, still.trials) == (CLOPPER_PEARSON, 12)
-    found = of_shares(still, moving)
+    found = by_limits(still, moving)
     below = math.hypot(1 - score_limits(1, 12, stats.t.ppf(0.975, 11))[0], moving.high - 0.5)
     above = 0.5 - moving.low
     assert (found.low, found.high) == pytest.approx((0.5 - below, 0.5 + above))
@@ -101,15 +101,15 @@ def test_a_side_without_spread_counts_each_patient_once_and_has_no_zero_width():
 def test_no_interval_on_a_side_leaves_the_difference_without_one():
     known = share(5, 10)
     for first, second in ((known, bare(0.7)), (bare(0.7), known)):
-        found = of_shares(first, second)
+        found = by_limits(first, second)
         assert abs(found.value) == pytest.approx(0.2)
         assert np.isnan([found.low, found.high, found.p]).all()
         assert found.method == ""
-    assert math.isnan(of_shares(known, bare(math.nan)).value)
+    assert math.isnan(by_limits(known, bare(math.nan)).value)
 
 
 def test_swapping_the_sides_mirrors_the_difference():
-    one, other = (of_shares(*pair) for pair in [(share(9, 10), share(30, 60)),
+    one, other = (by_limits(*pair) for pair in [(share(9, 10), share(30, 60)),
                                                 (share(30, 60), share(9, 10))])  # fmt: skip
     assert (one.value, one.low, one.high) == pytest.approx((-other.value, -other.high, -other.low))
     assert one.p == other.p
