@@ -80,7 +80,7 @@ class Adjoint(nn.Module):
         return to_channels(adjoint(to_complex(image), maps, context["mask"])[:, None])
 
 
-def measured(cases=12, size=(24, 16), drop=None):
+def measured(cases=24, size=(24, 16), drop=None):
     """A cohort of bright ovals, measured with two coils on every other line and the middle."""
     stream = torch.Generator().manual_seed(2)
     made = []
