@@ -7,7 +7,7 @@ import numpy as np
 
 from robustbench_med.statistics.bootstrap import Floats
 from robustbench_med.statistics.heterogeneity import between_variance
-from robustbench_med.statistics.scores import Better
+from robustbench_med.statistics.scores import Better, badness
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,7 @@ def worst_group(
     """
     if np.isnan(values).all():
         return None
-    badness = {
-        "higher": -values,
-        "lower": values,
-        "zero": np.abs(values),
-        "one": np.abs(values - 1),
-    }[better]
-    place = int(np.nanargmax(badness))
+    place = int(np.nanargmax(badness(values, better)))
     value, error = float(values[place]), float(errors[place])
     reach = float(quantile * error) if error > 0 and math.isfinite(value) else math.nan
     return WorstGroup(
