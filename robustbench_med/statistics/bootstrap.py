@@ -99,7 +99,7 @@ def _replicate(
     both = np.concatenate([scaled, np.square(scaled), sizes.astype(np.float32)], axis=1)
     shift = np.empty((draws, width), dtype=np.float32)
     variance = np.empty_like(shift)
-    counted = held.sum(axis=0, dtype=np.float32)
+    counted = np.count_nonzero(held, axis=0).astype(np.float32)
     for rows in _blocks(draws, len(influence)):
         sums = table[rows].astype(np.float32) @ both
         first, second, drawn = np.split(sums, [width, 2 * width], axis=1)

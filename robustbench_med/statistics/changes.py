@@ -42,13 +42,19 @@ def changes(
 
 def _of_reading(reading: Reading, own: Portion, patient_ids: Ids, chosen: Flags) -> Portion:
     """Each probe minus clean, on the cases that both were put to and neither failed on."""
-    scores = reading.scores
-    clean = [place for place, probe in enumerate(scores.probes) if probe.kind == "clean"]
+    probes, ran = reading.probes, reading.scores.ran[chosen]
+    clean = [place for place, probe in enumerate(probes) if probe.kind == "clean"]
+    if not clean:
+        return portion.beside([_nothing(own) for _ in probes])
+    alike = (ran == ran[:, clean]).all(axis=0)
+    simple = portion.minus(own, portion.column(own, clean * len(probes)))
     columns = [
-        _paired(reading, own, place, clean[0], patient_ids, chosen)
-        if clean and probe.kind in CHANGING
-        else _nothing(own)
-        for place, probe in enumerate(scores.probes)
+        _nothing(own)
+        if probe.kind not in CHANGING
+        else portion.column(simple, [place])
+        if alike[place]
+        else _paired(reading, own, place, clean[0], patient_ids, chosen)
+        for place, probe in enumerate(probes)
     ]
     return portion.beside(columns)
 
@@ -57,8 +63,6 @@ def _paired(
     reading: Reading, own: Portion, place: int, clean: int, patient_ids: Ids, chosen: Flags
 ) -> Portion:
     ran = reading.scores.ran
-    if (ran[chosen, place] == ran[chosen, clean]).all():
-        return portion.minus(portion.column(own, [place]), portion.column(own, [clean]))
     both = ran[:, place] & ran[:, clean]
     if not (both & chosen).any():
         return _nothing(own)

@@ -1,6 +1,7 @@
 """What some of the cases say of one metric under every probe, patient by patient."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +33,13 @@ class Portion:
 
     def linear(self, place: int) -> Linear:
         """One of the columns."""
-        held = int(self.held[:, place].sum())
+        held = int(np.count_nonzero(self.held[:, place]))
         return Linear(float(self.values[place]), self.influence[:, place], held)
 
-    @property
+    @cached_property
     def patients(self) -> NDArray[np.intp]:
         """`(q,)`, patients with something to add."""
-        return np.asarray(self.held.sum(axis=0))
+        return np.asarray(np.count_nonzero(self.held, axis=0))
 
     @property
     def error(self) -> Floats:
@@ -59,7 +60,7 @@ def of_sums(sums: PatientSums) -> Portion:
         rounding = 1e-12 * np.abs(sums.numerator).max(axis=0, initial=0.0)
         influence = np.where(np.abs(off) > rounding, off, 0.0) / total
     influence = np.where(np.isfinite(values), np.nan_to_num(influence), 0.0)
-    return Portion(values, influence, held, held.sum(axis=0), sums)
+    return Portion(values, influence, held, np.count_nonzero(held, axis=0), sums)
 
 
 def of_linears(found: list[Linear], held: Flags, deciding: NDArray[np.intp]) -> Portion:

@@ -113,4 +113,4 @@ def _counts(scores: Scores, chosen: Flags) -> NDArray[np.int64]:
     if scores.penalised is not None:
         penalised = scores.penalised[chosen]
     parts = (defined, undefined, failed, penalised)
-    return np.stack([part.sum(axis=0) for part in parts])
+    return np.stack([np.count_nonzero(part, axis=0) for part in parts])

@@ -87,7 +87,7 @@ class Scores:
         defined = self.values[~np.isnan(self.values)]
         return self.meaning.patient == "mean" and bool(np.isin(defined, (0.0, 1.0)).all())
 
-    @property
+    @cached_property
     def ran(self) -> Flags:
         """`(c, q)`, whether the probe was put to the case and did not fail."""
         return self.asked & ~self.failed
