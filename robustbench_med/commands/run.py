@@ -38,6 +38,8 @@ def outcome(run: Run) -> dict[str, object]:
 def overview(run: Run) -> str:
     """Overall figures in at most 80 columns, and where the report is."""
     rows = run.estimates[run.estimates["group"] == "all"]
+    # What is made from a metric stands in the report: here it would hide the metrics.
+    rows = rows[~rows["metric"].str.contains(".", regex=False)]
     cohort = run.manifest["cohort"]
     lines = [
         f"{run.manifest['name']}: {cohort['cases']} cases, {cohort['patients']} patients",
