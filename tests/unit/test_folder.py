@@ -205,7 +205,7 @@ def test_the_user_page_explains_every_key_and_its_examples_use_no_other():
         (ROWS, {"columns": {**COLUMNS, "mask": "x"}}, r"columns: no 'mask'"),
         (ROWS, {"columns": {"case": "id"}}, r"columns: 'patient' is missing"),
         (ROWS, {"bands": {"b": {"column": "sex", "edges": [0, 1]}}}, r"b: sex: expected a number"),
-        (ROWS, {"bands": {"b": {"column": "age", "edges": [0, 50]}}}, 
+        (ROWS, {"bands": {"b": {"column": "age", "edges": [0, 50]}}},
          r"line 5: b: age: expected 0 to 50, got '80'; mend or empty the cell, or add an edge"),
         (ROWS, {"attributes": ["split"]}, r"the name 'split' is taken"),
         (ROWS, {"table": "cases.tsv"}, r"cases.tsv: no such file"),

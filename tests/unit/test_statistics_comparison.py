@@ -10,8 +10,8 @@ from robustbench_med.statistics.comparison import (
     NEWCOMBE,
     NO_DIFFERENCE,
     Difference,
-    of_means,
     by_limits,
+    of_means,
 )
 from robustbench_med.statistics.estimate import BOOTSTRAP, CLOPPER_PEARSON, bare, of_share
 from robustbench_med.statistics.proportions import score_limits
