@@ -99,7 +99,10 @@ IN_THE_PLAN = {
     ),
     "a threshold from two rules": (
         "[cohort]",
-        f"[calibrate]\nsplit = 'val'\nsensitivity = 0.9\nspecificity = 0.9\n{TRAIN}[cohort]\n{SPLITS}",
+        (
+            "[calibrate]\nsplit = 'val'\nsensitivity = 0.9\nspecificity = 0.9\n"
+            f"{TRAIN}[cohort]\n{SPLITS}"
+        ),
         "calibrate: expected exactly one of sensitivity and specificity, got both",
     ),
     "a threshold that must find everything": (
