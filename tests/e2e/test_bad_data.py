@@ -88,7 +88,7 @@ def test_one_patient_runs_and_nothing_is_told_of_him(study, attributes):
     assert study.opened().records["value"].notna().all()
     code, out, _ = study.rbmed("gate", study.folder / "run", study.folder / "policy.toml")
     assert code == 3
-    assert "suppressed" in out
+    assert "fewer than 10 patients: not shown" in out
 
 
 def test_an_empty_mask_has_no_dice_and_counts_as_undefined(study):
