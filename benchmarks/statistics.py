@@ -272,7 +272,7 @@ def main() -> None:
             settings[setting.name] = measure(setting, given.repeats)
             print(json.dumps(settings[setting.name]), flush=True)
             _store(settings, stored.get("fairlearn"))
-    _store(settings, stored.get("fairlearn") or fairlearn_says(100))
+    _store(settings, stored.get("fairlearn") or fairlearn_says(40))
 
 
 def _store(settings: dict[str, Any], peer: dict[str, Any] | None) -> None:
