@@ -9,6 +9,7 @@ from robustbench_med.statistics.bootstrap import Floats
 from robustbench_med.statistics.proportions import (
     clopper_pearson,
     effective_size,
+    freedom_of,
     score_limits,
     student,
     wilson,
@@ -32,8 +33,7 @@ class Estimate:
         high: Upper limit; NaN where no interval can be estimated.
         method: Of the interval; empty where there is none.
         trials: Of a share, the independent trials that would say as much; NaN otherwise.
-        freedom: Degrees of freedom of its variance, of a share patients less one; NaN where the
-            interval is the bootstrap's.
+        freedom: Degrees of freedom of its variance; NaN where the interval is the bootstrap's.
         logit_error: Of an area under the curve, its standard error on the logit scale.
     """
 
@@ -62,15 +62,15 @@ def of_share(successes: Floats, cases: Floats) -> Estimate:
     patients = len(sizes)
     if not patients:
         return bare(math.nan)
-    share, freedom = float(counted.sum() / sizes.sum()), patients - 1
+    share, freedom = float(counted.sum() / sizes.sum()), float(patients - 1)
     if (sizes == 1).all():
         return Estimate(share, *wilson(counted.sum(), patients), WILSON, patients, freedom)
     size = effective_size(counted, sizes)
     if math.isinf(size):
         limits = clopper_pearson(share * patients, patients)
         return Estimate(share, *limits, CLOPPER_PEARSON, patients, freedom)
-    limits = score_limits(share, size, student(freedom))
-    return Estimate(share, *limits, RAO_SCOTT, size, freedom)
+    freedom = freedom_of(sizes, size)
+    return Estimate(share, *score_limits(share, size, student(freedom)), RAO_SCOTT, size, freedom)
 
 
 def within(estimate: Estimate, limits: tuple[float, float] | None) -> Estimate:

@@ -92,8 +92,7 @@ def effective_size(successes: ArrayLike, cases: ArrayLike) -> float:
 def rao_scott(successes: ArrayLike, cases: ArrayLike, level: float = 0.95) -> Limits:
     """Wilson's interval on the effective size with Student's t, for several cases per patient.
 
-    Student's, of one degree of freedom less than there are patients, because the variance was
-    itself learnt from them.
+    Student's, because the variance was itself learnt from the patients: see `freedom_of`.
 
     Where the patients do not differ at all the between-patient variance cannot be estimated,
     and the limits are those of `clopper_pearson` with every patient counted once.
@@ -111,7 +110,28 @@ def rao_scott(successes: ArrayLike, cases: ArrayLike, level: float = 0.95) -> Li
     size = effective_size(counted, sizes)
     if math.isinf(size):
         return clopper_pearson(share * len(sizes), len(sizes), level)
-    return score_limits(share, size, student(len(sizes) - 1, level))
+    return score_limits(share, size, student(freedom_of(sizes, size), level))
+
+
+def freedom_of(cases: ArrayLike, size: float) -> float:
+    """Degrees of freedom of a variance between patients with different numbers of cases.
+
+    Patients with many cases carry more of it, so that it is learnt from fewer: `(Σw)² / Σw²`
+    patients less one, `w = m (1 + r (m - 1))` for `m` cases, `r` the correlation between cases
+    of a patient that the effective size tells of. With as many cases each, the patients less 1.
+
+    Args:
+        cases: `(patients,)`, cases in all, at least 1 each.
+        size: From `effective_size`, finite.
+
+    Source: Satterthwaite, Biometrics Bull. 1946, 2:110-114; weights by cluster size as in Carter
+        et al., Rev. Econ. Stat. 2017, 99:698-709.
+    """
+    sizes = np.asarray(cases, dtype=float)
+    crowding = float(np.square(sizes).sum() / sizes.sum()) - 1
+    alike = (sizes.sum() / size - 1) / crowding if crowding > 0 else 0.0
+    weights = sizes * (1 + min(max(alike, 0.0), 1.0) * (sizes - 1))
+    return float(weights.sum() ** 2 / np.square(weights).sum() - 1)
 
 
 def _check(successes: float, n: float, level: float) -> None:

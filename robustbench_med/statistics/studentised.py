@@ -68,10 +68,11 @@ def deviates(draws: NDArray[np.float32]) -> NDArray[np.float32]:
     """Give every draw of a column the normal deviate of its rank, `(draws, q)`.
 
     On this scale columns with long and with short tails can be held against one another, and
-    each keeps its dependence on the others.
+    each keeps its dependence on the others. A rank stands in the middle of its share, so that as
+    many draws lie beyond a deviate as it promises, with many columns and few draws too.
     """
     order = np.argsort(draws, axis=0, kind="stable")
-    scale = stats.norm.ppf(np.arange(1, len(draws) + 1) / (len(draws) + 1)).astype(np.float32)
+    scale = stats.norm.ppf((np.arange(len(draws)) + 0.5) / len(draws)).astype(np.float32)
     found = np.empty_like(draws)
     np.put_along_axis(found, order, scale[:, None], axis=0)
     return found

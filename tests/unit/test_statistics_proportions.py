@@ -9,6 +9,7 @@ from robustbench_med.errors import InputError
 from robustbench_med.statistics.proportions import (
     clopper_pearson,
     effective_size,
+    freedom_of,
     rao_scott,
     wilson,
 )
@@ -66,3 +67,25 @@ def test_equal_patients_are_counted_once_by_the_exact_interval():
 def test_a_single_patient_tells_nothing_of_the_spread():
     assert math.isinf(effective_size([3], [4]))
     assert rao_scott([3], [4]) == clopper_pearson(0.75, 1)
+
+
+def test_degrees_of_freedom_count_the_patients_who_carry_the_variance():
+    assert freedom_of([4] * 12, 20) == pytest.approx(11)
+    assert freedom_of([1] * 11 + [100_000], 1.0) == pytest.approx(0, abs=1e-3)
+    # sizes that do not matter, since cases of a patient are no more alike than others
+    sizes = np.array([1, 2, 3, 4])
+    assert freedom_of(sizes, 10.0) == pytest.approx(100 / 30 - 1)
+
+
+def test_degrees_of_freedom_are_those_that_the_variance_has_in_simulation():
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, 10, 60)
+    rounds = 4000
+    shared = rng.normal(size=(rounds, 60)) * np.sqrt(sizes * 0.7 + 0.3 * sizes**2)
+    # sums of a patient's cases, normal, with correlation 0.3: the law that the formula is for
+    total = shared.sum(axis=1, keepdims=True)
+    excess = np.square(shared - sizes * total / sizes.sum()).sum(axis=1)
+    observed = 2 * excess.mean() ** 2 / excess.var()
+    crowding = np.square(sizes).sum() / sizes.sum() - 1
+    expected = freedom_of(sizes, sizes.sum() / (1 + 0.3 * crowding))
+    assert observed == pytest.approx(expected, rel=0.1)
