@@ -158,7 +158,7 @@ def _judge_row(
     group = f"{row.subgroup} = {row.group}" if row.subgroup else str(row.group)
     why = obstacle(rule, row, limits)
     if why is None:
-        verdict, why = _decide(rule, *judged_interval(rule, row))
+        verdict, why = _decide(rule, _judged(rule, row), *judged_interval(rule, row))
         why += f": {settled_by(rule, row)}" if verdict == "undecided" else ""
     else:
         verdict = "undecided"
@@ -176,9 +176,16 @@ def observed(rule: Rule, row: Any) -> str:  # noqa: ANN401
     return estimate(row.difference, row.difference_low, row.difference_high, row.patients)
 
 
-def _decide(rule: Rule, low: float, high: float) -> tuple[Verdict, str]:
-    what = {"floor": "interval", "ceiling": "interval", "margin": "harm against the rest"}
-    said = f"{what[rule.bound]} {interval(low, high)}"
+def _judged(rule: Rule, row: Any) -> str:  # noqa: ANN401
+    """What the judged interval is of; harm is above 0, whichever way the metric is good."""
+    if rule.bound != "margin":
+        return "interval"
+    harms = {"higher": "harm, rest minus group,", "lower": "harm, group minus rest,"}
+    return harms.get(row.better, "distance from the rest")
+
+
+def _decide(rule: Rule, what: str, low: float, high: float) -> tuple[Verdict, str]:
+    said = f"{what} {interval(low, high)}"
     limit = f"{rule.bound} {rule.limit:.10g}"
     kept = low >= rule.limit if rule.bound == "floor" else high <= rule.limit
     broken = high < rule.limit if rule.bound == "floor" else low > rule.limit

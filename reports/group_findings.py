@@ -146,11 +146,11 @@ def _nothing(row: Any) -> str:  # noqa: ANN401, ARG001
 
 
 def elsewhere(others: Sequence[Compared]) -> Listing | None:
-    """Who is found worse under the worst cases that are not shown; None if there are none."""
+    """Who is found worse under the probes that are not drawn; None if there are none."""
     if not others:
         return None
     lines = tuple(("", f"{heading(other.probe)}: {_briefly(other)}") for other in others)
-    return Listing("Other worst cases", lines)
+    return Listing("Other worst cases, and the hardest shift", lines)
 
 
 def _briefly(compared: Compared) -> str:

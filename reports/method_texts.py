@@ -14,10 +14,14 @@ INTERVALS: dict[str, Method] = {
     ),
     "Rao-Scott Wilson": (
         "Wilson's interval on the effective number of trials, several cases per patient",
-        "v = I/(I-1) Σ(kᵢ - mᵢp)² / (Σmᵢ)² over I patients; n = p(1-p)/v · (z/t)², t of I-1 df",
+        (
+            "v = I/(I-1) Σ(kᵢ - mᵢp)² / (Σmᵢ)² over I patients; n = p(1-p)/v · (z/t)², t of at "
+            "most I-1 df, fewer where few patients have most cases"
+        ),
         (
             "Rao and Scott, Biometrics 1992, 48:577-585; Obuchowski, Stat. Med. 1998, "
-            "17:1495-1507; Korn and Graubard, Survey Methodology 1998, 24:193-201"
+            "17:1495-1507; Korn and Graubard, Survey Methodology 1998, 24:193-201; Satterthwaite, "
+            "Biometrics Bull. 1946, 2:110-114 (df)"
         ),
     ),
     "Clopper-Pearson": (
@@ -55,6 +59,16 @@ INTERVALS: dict[str, Method] = {
         "Difference of two shares, from the limits of each on its effective number of trials",
         "d - √((p₁-l₁)² + (u₂-p₂)²), d + √((u₁-p₁)² + (p₂-l₂)²)",
         "Newcombe 1998; Zou and Donner, Stat. Med. 2008, 27:1693-1702",
+    ),
+    "Newcombe on Obuchowski limits": (
+        "Difference of two areas under the ROC curve, from the limits of each",
+        "d - √((A₁-l₁)² + (u₂-A₂)²), d + √((u₁-A₁)² + (A₂-l₂)²)",
+        "Newcombe 1998; Zou and Donner, Stat. Med. 2008, 27:1693-1702",
+    ),
+    "Tango": (
+        "Change of a share, patient by patient: b turn right, c turn wrong, of n",
+        "all d with |b - c - nd| ≤ z √(n(2q + d(1-d))), q the likeliest share turning wrong at d",
+        "Tango, Stat. Med. 1998, 17:891-908",
     ),
 }
 COLUMNS: dict[str, tuple[str, str, Method]] = {

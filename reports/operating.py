@@ -8,14 +8,19 @@ from robustbench_med.reports.case_scores import CaseScores, case_scores
 from robustbench_med.reports.document import Evidence, Figure, Listing, Part, Section, Table
 from robustbench_med.reports.forest import forest, lines_of, pages, value_panel
 from robustbench_med.reports.group_findings import Compared, compare, listing
-from robustbench_med.reports.operating_tables import NAMES, in_worst_case, rates
+from robustbench_med.reports.operating_tables import (
+    JUDGED,
+    NAMES,
+    detections,
+    rates,
+    under_stress,
+)
 from robustbench_med.reports.probes_shown import under
 from robustbench_med.reports.reliability import reliability_figure
 from robustbench_med.reports.roc import roc_figure
 from robustbench_med.reports.standing import Families
 from robustbench_med.reports.wording import label, number
 
-JUDGED = ("sensitivity", "specificity", "auc")
 PREVALENCE = (
     "The predictive values depend on how common the finding is: they hold for a share of cases "
     "with the finding as in these patients, and differ between groups for that reason alone. "
@@ -25,11 +30,7 @@ PREVALENCE = (
 
 def operating(evidence: Evidence) -> Section | None:
     """A part per detection metric; None where the run has none."""
-    found = [
-        metric
-        for metric in estimate_rows.declared(evidence)
-        if estimate_rows.setting(evidence, metric, "reads") == "detection"
-    ]
+    found = detections(evidence)
     if not found:
         return None
     families = Families.of(evidence)
@@ -52,7 +53,7 @@ def _parts(evidence: Evidence, families: Families, metric: str, place: int) -> I
                *_curves(evidence, metric, scores, f"roc{place}")]  # fmt: skip
     listings = tuple(_named(listing(view), view.metric) for view in views)
     yield Part(f"{of}, at the operating point", (_threshold(evidence, metric),), listings,
-               tuple(figures), in_worst_case(evidence, metric))  # fmt: skip
+               tuple(figures), under_stress(evidence, metric))  # fmt: skip
     drawn = reliability_figure(evidence, metric, scores, f"reliability{place}") if scores else None
     table = calibration(evidence, metric)
     if table.rows:

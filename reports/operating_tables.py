@@ -5,8 +5,8 @@ from typing import Any
 from robustbench_med.reports import rows as estimate_rows
 from robustbench_med.reports.case_scores import CaseScores
 from robustbench_med.reports.document import Evidence, Table
-from robustbench_med.reports.probes_shown import called, clean_and_worst, under
-from robustbench_med.reports.wording import DASH, count, label
+from robustbench_med.reports.probes_shown import called, clean_worst_and_shift, under
+from robustbench_med.reports.wording import DASH, count, label, p_value
 from robustbench_med.statistics.slices import EVERYONE, slices_of
 
 RATES = ("sensitivity", "specificity", "ppv", "npv")
@@ -14,8 +14,25 @@ NAMES = {
     "sensitivity": "Sensitivity", "specificity": "Specificity", "ppv": "PPV", "npv": "NPV",
     "auc": "AUC",
 }  # fmt: skip
+JUDGED = ("sensitivity", "specificity", "auc")
+"""What groups are held by; the predictive values also differ with how common the finding is."""
 OPEN_UP_TO = 30
 """Groups beyond which the table is folded."""
+
+
+def detections(evidence: Evidence) -> list[str]:
+    """The plan's metrics that are detections."""
+    return [
+        metric
+        for metric in estimate_rows.declared(evidence)
+        if estimate_rows.setting(evidence, metric, "reads") == "detection"
+    ]
+
+
+def judged_figures(evidence: Evidence) -> list[str]:
+    """Rates and areas that groups are held by, of every detection."""
+    found = [f"{metric}.{name}" for metric in detections(evidence) for name in JUDGED]
+    return [metric for metric in found if len(evidence.of_metric(metric))]
 
 
 def rates(
@@ -64,14 +81,14 @@ def _with_and_without(
     return {group: (count(with_it), count(without)) for group, (with_it, without) in sides.items()}
 
 
-def in_worst_case(evidence: Evidence, metric: str) -> tuple[Table, ...]:
-    """The same figures in the worst case, all patients and groups."""
-    probes = clean_and_worst(evidence, metric)[1:]
+def under_stress(evidence: Evidence, metric: str) -> tuple[Table, ...]:
+    """The same figures in the worst case and under the hardest shift, all patients and groups."""
+    probes = clean_worst_and_shift(evidence, metric)[1:]
     rows = tuple(
         (
             NAMES[name], estimate_rows.group_name(row), called(probe), *estimate_rows.cells(row),
-            *estimate_rows.losses(row), estimate_rows.difference(row), estimate_rows.method(row),
-            estimate_rows.reason(row),
+            *estimate_rows.losses(row), estimate_rows.difference(row), p_value(row.p_holm),
+            estimate_rows.method(row), estimate_rows.reason(row),
         )
         for probe in probes
         for name in (*RATES, "auc")
@@ -79,6 +96,10 @@ def in_worst_case(evidence: Evidence, metric: str) -> tuple[Table, ...]:
         if row.status != "suppressed"
     )  # fmt: skip
     columns = ("Figure", "Group", "Under", "Value", "95% interval", "Patients", "Cases",
-               *estimate_rows.LOSSES, "Minus the others", "Interval by", "Note")  # fmt: skip
-    caption = f"{label(metric)} at the operating point in the worst case; groups of 10 or more"
+               *estimate_rows.LOSSES, "Minus the others", "Corrected", "Interval by",
+               "Note")  # fmt: skip
+    caption = (
+        f"{label(metric)} at the operating point in the worst case and under the hardest shift; "
+        "groups of 10 or more"
+    )
     return (Table(caption, columns, rows, folded=True),) if rows else ()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from robustbench_med.reports.document import Evidence
-from robustbench_med.reports.rows import overall
+from robustbench_med.reports.rows import base, overall
 from robustbench_med.reports.wording import harm, label
 
 
@@ -45,6 +45,12 @@ def clean_and_worst(evidence: Evidence, metric: str) -> list[str]:
     clean = [str(row.probe) for row in overall(evidence, metric) if row.kind == "clean"]
     worst = shown_worst(evidence, metric)
     return [*clean[:1], *([worst] if worst else [])]
+
+
+def clean_worst_and_shift(evidence: Evidence, metric: str) -> list[str]:
+    """As `clean_and_worst`, and the shift that does the declared metric the most harm."""
+    shift = hardest_shift(evidence, base(evidence, metric))
+    return [*clean_and_worst(evidence, metric), *([shift] if shift else [])]
 
 
 def under(evidence: Evidence, metric: str, probe: str) -> list[Any]:

@@ -23,7 +23,6 @@ DIRECTIONS = {
     "one": "best near one",
 }
 FAILURE = ".failure"
-ONE_SIDED = f"fewer than {FEW} patients with, or without, what is counted: not shown"
 
 
 def listed(table: pd.DataFrame) -> list[Any]:
@@ -140,8 +139,6 @@ def lost(row: Any) -> str:  # noqa: ANN401
 
 def reason(row: Any) -> str:  # noqa: ANN401
     """Why a number is missing or not gated; an en dash where all is well."""
-    if row.status == "suppressed" and row.patients >= FEW and str(FEW) in str(row.reason):
-        return ONE_SIDED
     return label(row.reason, 120) if row.reason else DASH
 
 

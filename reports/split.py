@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robustbench_med.reports.document import Evidence, Section, Table
-from robustbench_med.reports.wording import DASH, count, label, number, plain_count, share
+from robustbench_med.reports.wording import (
+    DASH,
+    count,
+    label,
+    number,
+    plain_count,
+    share,
+    split_called,
+)
 
 LEVEL = 0.05
 SHOWN = 30
@@ -30,7 +38,7 @@ def split(evidence: Evidence) -> Section:
     if not audit:
         return Section("split", TITLE, (NOT_ASKED,))
     paragraphs = (
-        _verdict(audit), _sureness(audit["leaks"]["near"]), *_within(audit), _differences(audit),
+        _verdict(audit), _sureness(audit), *_within(audit), _differences(audit),
         _apart(audit), _confounded(audit["confounding"]),
     )  # fmt: skip
     tables = (
@@ -40,9 +48,14 @@ def split(evidence: Evidence) -> Section:
     return Section("split", TITLE, paragraphs, (), tuple(table for table in tables if table.rows))
 
 
+def _other(audit: Mapping[str, Any]) -> str:
+    return split_called(audit.get("against", "train"))
+
+
 def _verdict(audit: Mapping[str, Any]) -> str:
     leaks, test, train = audit["leaks"], audit["test"], audit["train"]
-    known = f"{train['cases']} training cases of {count(train['patients'])} patients"
+    other = _other(audit)
+    known = f"{train['cases']} {other} cases of {count(train['patients'])} patients"
     if not leaks["cases"]:
         copies = "" if leaks["near"]["reason"] else " or a changed copy of one"
         return (
@@ -58,7 +71,14 @@ def _verdict(audit: Mapping[str, Any]) -> str:
     )
 
 
-def _sureness(near: Mapping[str, Any]) -> str:
+def leak(manifest: Mapping[str, Any]) -> str:
+    """The leak in one paragraph; empty where none was found, or none was looked for."""
+    audit = manifest.get("split")
+    return _verdict(audit) if audit and audit["leaks"]["cases"] else ""
+
+
+def _sureness(audit: Mapping[str, Any]) -> str:
+    near = audit["leaks"]["near"]
     if near["reason"]:
         return f"Changed copies were not looked for: {label(near['reason'], 160)}."
     found, planted = (sum(pair[i] for pair in near["planted"].values()) for i in (0, 1))
@@ -69,9 +89,9 @@ def _sureness(near: Mapping[str, Any]) -> str:
     ]
     missed = f" Poorly found: {_listed(poor)}." if poor else ""
     return (
-        f"How sure that is: of {planted} planted copies of training images, {found} were found "
-        f"({share(found, planted)}), and the limit is set so that fewer than one audit in twenty "
-        f"mistakes two patients' images for copies.{missed} Larger crops, small rotations, "
+        f"How sure that is: of {planted} planted copies of {_other(audit)} images, {found} were "
+        f"found ({share(found, planted)}), and the limit is set so that fewer than one audit in "
+        f"twenty mistakes two patients' images for copies.{missed} Larger crops, small rotations, "
         "inverted greys and other scans of the same patient under another id are not looked for."
     )
 
@@ -86,8 +106,8 @@ def _within(audit: Mapping[str, Any]) -> tuple[str, ...]:
         )
     if near["doubled"]:
         said.append(
-            f"Of {near['unrelated'] + near['doubled']} training images that were drawn, "
-            f"{near['doubled']} have a copy under another patient's id inside the training split."
+            f"Of {near['unrelated'] + near['doubled']} {_other(audit)} images that were drawn, "
+            f"{near['doubled']} have a copy under another patient's id inside that split."
         )
     return tuple(said)
 
@@ -97,8 +117,8 @@ def _differences(audit: Mapping[str, Any]) -> str:
     real = [label(row["name"], 30) for row in rows if _is_real(row)]
     if real:
         return (
-            f"The tested patients are not like the training patients in {_listed(real)}. The "
-            "results hold for patients like the tested ones."
+            f"The tested patients are not like the {_other(audit)} patients in {_listed(real)}. "
+            "The results hold for patients like the tested ones."
         )
     return (
         "No difference in recorded attributes or truth was found between the splits. The table "
@@ -113,8 +133,8 @@ def _apart(audit: Mapping[str, Any]) -> str:
     found, chance = (f"{100 * apart[key]:.0f}" for key in ("auc", "chance"))
     asked = (
         "A simple classifier saw only brightness, contrast, sharpness, noise, colour and size of "
-        f"the images. Shown one test and one training patient, it named the right one {found} "
-        f"times in 100; guessing gives 50, and by chance up to {chance}"
+        f"the images. Shown one test and one {_other(audit)} patient, it named the right one "
+        f"{found} times in 100; guessing gives 50, and by chance up to {chance}"
     )
     if apart["p"] >= LEVEL:
         return f"{asked}. It could not tell the splits' images apart."
@@ -154,7 +174,7 @@ def _leaks(audit: Mapping[str, Any]) -> Table:
     blank = leaks["blank"]["test"]
     left_out = f"; {blank} test images of one grey value are not compared" if blank else ""
     return Table(
-        f"Leaks from the training split into the test{left_out}",
+        f"Leaks from the {_other(audit)} split into the test{left_out}",
         ("Leak", "What it means", "Test cases", "Test patients"), rows, tones,
     )  # fmt: skip
 
@@ -182,7 +202,7 @@ def _distances(audit: Mapping[str, Any], tables: Sequence[str]) -> Table:
     )  # fmt: skip
     what = "Image features" if "features" in tables else "Attributes and truth"
     caption = (
-        f"{what}, test against training: share of patients that would have to change, or "
+        f"{what}, test against {_other(audit)}: share of patients that would have to change, or "
         "difference of means in standard deviations, positive where the test is higher"
     )
     columns = ("Of", "Compared", "Distance", "By chance up to", "p", "p adjusted")
@@ -199,7 +219,9 @@ def _values(audit: Mapping[str, Any]) -> Table:
         "Patients by value; fewer than 10 are not counted out, and a patient whose cases differ "
         "counts in shares"
     )
-    columns = ("Of", "Value", "Test", "Test patients", "Training", "Training patients")
+    other = _other(audit)
+    other = f"{other[:1].upper()}{other[1:]}"
+    columns = ("Of", "Value", "Test", "Test patients", other, f"{other} patients")
     return Table(caption, columns, rows)
 
 

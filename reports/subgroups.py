@@ -7,7 +7,13 @@ from robustbench_med.reports import rows as estimate_rows
 from robustbench_med.reports.document import Evidence, Part, Section, Table
 from robustbench_med.reports.group_figures import group_figures, summed_up
 from robustbench_med.reports.group_findings import Compared, compare, elsewhere, listing
-from robustbench_med.reports.probes_shown import called, clean_and_worst, worst_cases
+from robustbench_med.reports.operating_tables import judged_figures
+from robustbench_med.reports.probes_shown import (
+    called,
+    clean_and_worst,
+    clean_worst_and_shift,
+    worst_cases,
+)
 from robustbench_med.reports.standing import Families
 from robustbench_med.reports.unrecorded import unrecorded
 from robustbench_med.reports.wording import label, number
@@ -35,31 +41,32 @@ def subgroups(evidence: Evidence) -> Section:
     if not evidence.manifest["subgroups"]:
         return Section("subgroups", "Subgroups", ("The plan names no subgroups.",))
     families = Families.of(evidence)
-    found = [
-        [compare(evidence, families, metric, probe) for probe in clean_and_worst(evidence, metric)]
-        for metric in estimate_rows.compared(evidence)
-    ]
     parts = [
-        _part(evidence, families, views, place) for place, views in enumerate(found, 1) if views
+        _part(evidence, families, metric, place)
+        for place, metric in enumerate(estimate_rows.compared(evidence), 1)
+        if clean_and_worst(evidence, metric)
     ]
     parts += [part for part in (worst_groups(evidence), unrecorded(evidence)) if part]
-    return Section("subgroups", "Subgroups", READ, (), (_in_short(found),), tuple(parts))
+    short = _in_short(found_groups(evidence))
+    return Section("subgroups", "Subgroups", READ, (), (short,), tuple(parts))
 
 
 def found_groups(evidence: Evidence) -> list[Compared]:
-    """How the groups stand, per metric, clean and in the shown worst case."""
+    """How the groups stand, per metric, clean, in the shown worst case, under the hardest shift.
+
+    Of a detection also its rates at the threshold and its AUC.
+    """
     if not evidence.manifest["subgroups"]:
         return []
     families = Families.of(evidence)
     return [
         compare(evidence, families, metric, probe)
-        for metric in estimate_rows.compared(evidence)
-        for probe in clean_and_worst(evidence, metric)
+        for metric in (*estimate_rows.compared(evidence), *judged_figures(evidence))
+        for probe in clean_worst_and_shift(evidence, metric)
     ]
 
 
-def _in_short(found: Sequence[Sequence[Compared]]) -> Table:
-    views = [view for of_metric in found for view in of_metric]
+def _in_short(views: Sequence[Compared]) -> Table:
     columns = (
         "Metric", "Under", "Who stands out", "Better", "No difference found", "Cannot tell",
         "Too few", "Comparisons",
@@ -82,11 +89,12 @@ def _in_short(found: Sequence[Sequence[Compared]]) -> Table:
                  tones)  # fmt: skip
 
 
-def _part(evidence: Evidence, families: Families, views: Sequence[Compared], place: int) -> Part:
-    metric = views[0].metric
+def _part(evidence: Evidence, families: Families, metric: str, place: int) -> Part:
+    drawn = clean_and_worst(evidence, metric)
+    views = [compare(evidence, families, metric, probe) for probe in drawn]
     name = estimate_rows.described(evidence, metric)
-    rest = [probe for probe in worst_cases(evidence, metric)
-            if probe not in {view.probe for view in views}]  # fmt: skip
+    every = (*worst_cases(evidence, metric), *clean_worst_and_shift(evidence, metric))
+    rest = [probe for probe in dict.fromkeys(every) if probe not in drawn]
     others = [compare(evidence, families, metric, probe) for probe in rest]
     listings = [*(listing(view) for view in views), elsewhere(others)]
     findings = [row for view in [*views, *others] for row in view.found]

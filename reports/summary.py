@@ -8,6 +8,7 @@ from robustbench_med.reports import rows as estimate_rows
 from robustbench_med.reports.document import Evidence
 from robustbench_med.reports.failures import by_error
 from robustbench_med.reports.gate import Judgement
+from robustbench_med.reports.split import leak
 from robustbench_med.reports.subgroups import found_groups
 from robustbench_med.reports.verdict import headline, limit, why
 from robustbench_med.reports.wording import estimate, label, p_value
@@ -41,6 +42,7 @@ def render_summary(evidence: Evidence) -> str:
             f"{_inert(manifest['cohort']['name'])}, {manifest['cohort']['cases']} cases of "
             f"{manifest['cohort']['patients']} patients; run {_inert(manifest['state'])}."
         ),
+        _inert(leak(evidence.manifest), 800),
         _rules(evidence),
         _overall(evidence),
         _groups(evidence),
@@ -111,8 +113,8 @@ def _groups(evidence: Evidence) -> str:
     counted = Counter(str(word) for view in found for _, word in view.groups)
     told = ", ".join(f"{counted[word]} {said}" for word, said in COUNTED.items() if counted[word])
     note = (
-        f"Each group was held against all other patients, clean and in one worst case, "
-        f"{counted.total()} times: {len(rows)} stand out after correction, {told}."
+        f"Each group was held against all other patients, clean, in one worst case and under the "
+        f"hardest shift, {counted.total()} times: {len(rows)} stand out after correction, {told}."
     )
     if not rows:
         return f"## Groups that stand out\n\n{note}"

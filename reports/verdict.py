@@ -2,6 +2,7 @@
 
 from robustbench_med.reports.document import Evidence, Section, Table
 from robustbench_med.reports.gate import Judgement
+from robustbench_med.reports.split import leak
 from robustbench_med.reports.wording import label
 
 BANNERS = {
@@ -26,10 +27,12 @@ def headline(evidence: Evidence) -> str:
 
 def verdict(evidence: Evidence) -> Section:
     """Rules, groups, what was observed, and why each verdict fell as it did."""
+    leaking = tuple(text for text in (leak(evidence.manifest),) if text)
     if evidence.unjudged:
-        return Section("verdict", "Verdict", (label(evidence.unjudged, 600),))
+        return Section("verdict", "Verdict", (*leaking, label(evidence.unjudged, 600)))
     fixed = evidence.manifest.get("policy_fixed")
     paragraphs = (
+        *leaking,
         (
             "A rule is passed only if the whole interval keeps its limit, and failed only if the"
             " whole interval breaks it. In between, or with too little behind the number, the "

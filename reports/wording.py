@@ -80,6 +80,11 @@ def harm(value: float, better: str) -> float:
     return {"higher": -value, "lower": value}.get(better, abs(value))
 
 
+def split_called(name: str) -> str:
+    """The split that a test is held against: "training", or its name where it is another."""
+    return "training" if name == "train" else repr(label(name, 30))
+
+
 def p_value(p: float | None) -> str:
     """`p = 0.004`, never rounded up to a level that it stays below."""
     if p is None or math.isnan(p):

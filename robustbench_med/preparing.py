@@ -119,4 +119,5 @@ def audit_splits(prepared: Prepared, on_progress: OnProgress) -> dict[str, Any] 
         left = spent / done * (total - done) if done else math.nan
         on_progress(Progress(done, total, done, spent, left, f"splits: {what}"))
 
-    return audit(prepared.cohort, prepared.against, seed=prepared.plan.seed, on_progress=tell)
+    found = audit(prepared.cohort, prepared.against, seed=prepared.plan.seed, on_progress=tell)
+    return {"against": prepared.plan.against, **found}

@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from robustbench_med.reports.wording import count, label, number
+from robustbench_med.reports.policy import Rule
+from robustbench_med.reports.wording import CROSS, count, label, number
 from robustbench_med.statistics.power import (
     design_effect,
     detectable_difference,
@@ -24,6 +25,8 @@ SHARE = 0.9
 POWER = 0.8
 ICC = 0.3
 WIDTH, NAMES = 80, 26
+LISTED = 3
+"""Groups of a subgroup that are too small to be shown and named all the same; more are counted."""
 
 
 @dataclass(frozen=True)
@@ -123,13 +126,52 @@ def lines(found: Sizes) -> list[str]:
     if not found.groups:
         return []
     told = [f"  {'group':<{NAMES}} patients  smallest gap found with {POWER:.0%} power"]
-    subgroup = None
-    for group in found.groups:
-        if group.subgroup != subgroup:
-            subgroup = group.subgroup
-            told.append(f"  {label(subgroup, WIDTH - 2)}")
-        told.append(_line(group))
+    for subgroup in dict.fromkeys(group.subgroup for group in found.groups):
+        told += [f"  {label(subgroup, WIDTH - 2)}", *_of(subgroup, found.groups)]
     return [*told, *_assumptions(found)]
+
+
+def _of(subgroup: str, groups: Iterable[Sized]) -> list[str]:
+    """A line for each group; of many that are too small to be shown only how many."""
+    own = [group for group in groups if group.subgroup == subgroup]
+    small = [group for group in own if group.patients < SHOWN_FROM]
+    if len(small) <= LISTED:
+        return [_line(group) for group in own]
+    kept = [_line(group) for group in own if group.patients >= SHOWN_FROM]
+    return [
+        *kept,
+        f"    {len(small)} groups of fewer than {SHOWN_FROM} patients: will not be shown",
+    ]
+
+
+def out_of_reach(found: Sizes, patients: int, rules: Iterable[Rule]) -> list[str]:
+    """Say which rules of a policy will be undecided for want of patients.
+
+    Args:
+        found: Groups of the cohort.
+        patients: In all.
+        rules: Of the policy.
+    """
+    told = []
+    for rule in rules:
+        asked = [group for group in found.groups if _judges(rule, group)]
+        sizes = {"all patients": patients} if not rule.subgroup else {
+            f"{group.subgroup} = {group.group}": group.patients for group in asked
+        }  # fmt: skip
+        few = [f"{label(name, 40)} ({count(n)})" for name, n in sizes.items()
+               if n < rule.min_patients]  # fmt: skip
+        if few:
+            more = f" and {len(few) - LISTED} more" if len(few) > LISTED else ""
+            told.append(
+                f"policy: rule {rule.id!r} needs {rule.min_patients} patients, so it will be "
+                f"undecided for {', '.join(few[:LISTED])}{more}"
+            )
+    return told
+
+
+def _judges(rule: Rule, group: Sized) -> bool:
+    same = set(group.subgroup.split(CROSS)) == set(rule.subgroup)
+    return same and rule.group in (None, group.group)
 
 
 def _line(group: Sized) -> str:
@@ -147,6 +189,10 @@ def _assumptions(found: Sizes) -> list[str]:
     text = (
         f"Gaps are how far a group is under the rest's share of {SHARE:g}, at Holm's level for "
         f"{found.comparisons} comparison{'' if found.comparisons == 1 else 's'}."
+    )
+    text += (
+        " A rate among those with a finding, as sensitivity, has fewer patients behind it: its gap "
+        "is larger."
     )
     if found.cases_per_patient > 1:
         text += (

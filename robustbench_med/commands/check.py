@@ -14,7 +14,9 @@ from robustbench_med.models import build_network
 from robustbench_med.operating import calibrating
 from robustbench_med.plan import Plan, load_plan
 from robustbench_med.preparing import Prepared, audit_splits, prepare, trained
-from robustbench_med.sizing import ICC, POWER, SHARE, Sized, lines, sizes
+from robustbench_med.reports.policy import load_policy
+from robustbench_med.reports.wording import split_called
+from robustbench_med.sizing import ICC, POWER, SHARE, Sized, lines, out_of_reach, sizes
 from robustbench_med.survey import case_table, few_patients, suspicious_subgroups
 
 WIDTH = 80
@@ -49,9 +51,12 @@ def foreseen(prepared: Prepared, *, quiet: bool) -> dict[str, Any]:
     sized = sizes(cases, plan.subgroups)
     split = audit_splits(prepared, progress_line(quiet=quiet))
     few = few_patients(summaries)
+    patients = len({summary.patient_id for summary in summaries})
+    rules = load_policy(plan.policy).rules if plan.policy else ()
+    unreachable = out_of_reach(sized, patients, rules)
     return {
         "cases": len(summaries),
-        "patients": len({summary.patient_id for summary in summaries}),
+        "patients": patients,
         "probes": [
             {"probe": inquiry.probe.name, "kind": inquiry.probe.kind, "cases": len(inquiry.indices)}
             for inquiry in prepared.inquiries
@@ -62,7 +67,9 @@ def foreseen(prepared: Prepared, *, quiet: bool) -> dict[str, Any]:
             "cases_per_patient": sized.cases_per_patient,
         },
         "split": split,
-        "warnings": [*suspicious_subgroups(summaries, plan.subgroups), *([few] if few else [])],
+        "warnings": [
+            *suspicious_subgroups(summaries, plan.subgroups), *([few] if few else []), *unreachable,
+        ],
         "told": [*lines(sized), *_told(split)],
     }  # fmt: skip
 
@@ -72,7 +79,7 @@ def _told(split: dict[str, Any] | None) -> list[str]:
         return []
     from robustbench_med.overlap.audit import lines as audit_lines
 
-    return audit_lines(split)
+    return audit_lines(split, split_called(split["against"]))
 
 
 def _plain(group: Sized) -> dict[str, object]:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,8 +14,9 @@ from robustbench_med.reports.document import Evidence
 from robustbench_med.reports.gate import Judgement, judge, overall_verdict
 from robustbench_med.reports.junit import render_junit
 from robustbench_med.reports.policy import load_policy
+from robustbench_med.reports.split import leak
 from robustbench_med.reports.summary import render_summary
-from robustbench_med.reports.terminal import gate_table
+from robustbench_med.reports.terminal import WIDTH, gate_table
 from robustbench_med.runfolder import Run, write_text
 
 EXIT_CODES = {"pass": 0, "fail": 1, "undecided": 3}
@@ -30,9 +32,12 @@ def main(options: argparse.Namespace) -> int:
     verdict = overall_verdict(judgements)
     if options.json:
         rows = [asdict(judgement) for judgement in judgements]
-        print(json.dumps({"verdict": verdict, "rules": rows}, default=str))
+        told = {"verdict": verdict, "leak": leak(run.manifest), "rules": rows}
+        print(json.dumps(told, default=str))
     else:
         print(gate_table(judgements))
+        for line in textwrap.wrap(leak(run.manifest), WIDTH):
+            print(line)
     return EXIT_CODES[verdict]
 
 

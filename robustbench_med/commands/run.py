@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import textwrap
 from pathlib import Path
 
 from robustbench_med.commands.progress import progress_line
 from robustbench_med.plan import load_plan
+from robustbench_med.reports.split import leak
 from robustbench_med.reports.wording import estimate, label
 from robustbench_med.runfolder import Run
 from robustbench_med.running import run_plan
@@ -30,6 +32,7 @@ def outcome(run: Run) -> dict[str, object]:
         "run": str(run.folder),
         "state": run.manifest["state"],
         "failures": run.manifest["failures"],
+        "leak": leak(run.manifest),
         "report": str(run.folder / "report.html"),
         "estimates": json.loads(rows[kept].to_json(orient="records")),
     }
@@ -51,7 +54,8 @@ def overview(run: Run) -> str:
         f"{estimate(row['value'], row['low'], row['high'], row['patients'])}"
         for row in rows.to_dict("records")
     ]
-    return "\n".join([*lines, *reasons(run), f"report: {run.folder / 'report.html'}"])
+    lines += [*reasons(run), *textwrap.wrap(leak(run.manifest), WIDTH)]
+    return "\n".join([*lines, f"report: {run.folder / 'report.html'}"])
 
 
 def reasons(run: Run) -> list[str]:

@@ -60,16 +60,21 @@ def audit(test: Cohort, train: Cohort, *, seed: int = 0, on_progress: OnProgress
     }  # fmt: skip
 
 
-def lines(audited: Mapping[str, Any]) -> list[str]:
-    """Say in a few lines what must be known before a run: leaks, differences, confounding."""
-    said = [_said_of_leaks(audited)]
+def lines(audited: Mapping[str, Any], other: str = "training") -> list[str]:
+    """Say in a few lines what must be known before a run: leaks, differences, confounding.
+
+    Args:
+        audited: From `audit`.
+        other: What the split is called that the test is held against.
+    """
+    said = [_said_of_leaks(audited, other)]
     for table, what in (("attributes", "patients"), ("labels", "truth"), ("features", "images")):
         real = [row for row in audited[table] if row["p_holm"] < LEVEL]
         if real:
-            said.append(f"{what} differ from training: {_few([row['name'] for row in real])}")
+            said.append(f"{what} differ from {other}: {_few([row['name'] for row in real])}")
     apart = audited["separation"]
     if apart and apart["p"] < LEVEL:
-        said.append(f"images can be told from training images: AUC {apart['auc']:.2f}")
+        said.append(f"images can be told from {other} images: AUC {apart['auc']:.2f}")
     pairs = [f"{p['attribute']} with {p['label']}" for p in audited["confounding"]
              if p["p_holm"] < LEVEL]  # fmt: skip
     if pairs:
@@ -77,16 +82,16 @@ def lines(audited: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _said_of_leaks(audited: Mapping[str, Any]) -> str:
+def _said_of_leaks(audited: Mapping[str, Any], other: str) -> str:
     leaks = audited["leaks"]
     near = leaks["near"]
     planted = [sum(pair[i] for pair in near["planted"].values()) for i in (0, 1)]
     sure = near["reason"] or f"{planted[0]} of {planted[1]} planted copies were found"
     if not leaks["cases"]:
-        return f"no leak from the training split found ({sure})"
+        return f"no leak from the {other} split found ({sure})"
     kinds = (f"{leaks['counts'][kind]['cases']} {kind}" for kind in KINDS)
     total = f"{leaks['cases']} of {audited['test']['cases']} test cases"
-    return f"LEAK: the training split knows {total} ({', '.join(kinds)}; {sure})"
+    return f"LEAK: the {other} split knows {total} ({', '.join(kinds)}; {sure})"
 
 
 def _few(names: Sequence[str]) -> str:

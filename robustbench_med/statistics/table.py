@@ -24,6 +24,12 @@ FEW = f"fewer than {SHOWN_FROM} patients: not shown"
 FEW_IN_ALL = f"fewer than {ANY_FROM} patients in all: not shown"
 NO_INTERVAL = "no interval: too few patients differ, or a value is infinite"
 SPARSE = f"{SHOWN_FROM} to {GATED_FROM - 1} patients: not gated"
+SIDE = "patients with, or without, what is counted"
+ONE_SIDED = {
+    FEW: f"fewer than {SHOWN_FROM} {SIDE}: not shown",
+    SPARSE: f"{SHOWN_FROM} to {GATED_FROM - 1} {SIDE}: not gated",
+}
+"""Reasons of figures that rest on some of a group's patients only."""
 
 ESTIMATES = pa.schema(
     [
@@ -157,6 +163,8 @@ def _own(found: GroupFindings, column: int, in_all: int) -> Row:
     estimate = found.estimates[column]
     deciding = int(found.deciding[column])
     status, reason = status_of(estimate.value, estimate.low, deciding, in_all)
+    if found.patients[column] >= (SHOWN_FROM if reason == FEW else GATED_FROM):
+        reason = ONE_SIDED.get(reason, reason)
     hidden = status in ("suppressed", "undefined")
     shown = Estimate(math.nan, math.nan, math.nan, "") if hidden else estimate
     change = NO_DIFFERENCE if hidden else found.changes[column]

@@ -24,7 +24,8 @@ from robustbench_med.reports.roc import operating_points
 from robustbench_med.reports.search import search
 from robustbench_med.runfolder import Run
 from robustbench_med.statistics import estimate
-from robustbench_med.statistics.comparison import CLUSTERED, NEWCOMBE
+from robustbench_med.statistics.comparison import AREAS, CLUSTERED, NEWCOMBE
+from robustbench_med.statistics.flips import TANGO
 
 FIXTURE = runpy.run_path(str(Path(__file__).with_name("reports_fixture.py")))
 DASH = "\N{EN DASH}"
@@ -237,7 +238,7 @@ def test_every_method_that_statistics_may_name_has_its_formula_and_its_source():
     named = {
         value for name, value in vars(estimate).items() if name.isupper() and isinstance(value, str)
     }
-    assert {*named, NEWCOMBE, CLUSTERED} == set(INTERVALS)
+    assert {*named, NEWCOMBE, CLUSTERED, AREAS, TANGO} == set(INTERVALS)
 
 
 def test_methods_lists_what_the_run_used_and_nothing_else(evidence):
