@@ -424,3 +424,16 @@ def test_control_characters_of_a_group_do_not_reach_the_terminal():
     )
     assert text.replace("\n", "").isprintable()
     assert "[31mred" in text
+
+
+@pytest.mark.parametrize(
+    ("better", "said"),
+    [
+        ("higher", "harm, rest minus group, [0.200, 0.300] breaks"),
+        ("lower", "harm, group minus rest, [-0.300, -0.200] keeps"),
+        ("zero", "distance from the rest"),
+    ],
+)
+def test_a_margin_says_what_is_taken_from_what(better, said):
+    found = verdict(rule("margin", 0.1, subgroup=("sex",)), group("F", -0.3, -0.2, better=better))
+    assert said in found.reason

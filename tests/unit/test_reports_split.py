@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from robustbench_med.reports.split import split
+from robustbench_med.reports.split import leak, split
 from robustbench_med.reports.wording import DASH
 
 HOSTILE = "<script>\u202e\x00"
@@ -152,3 +152,24 @@ def test_fewer_than_ten_patients_are_not_counted_out_and_foreign_text_is_one_lin
     assert "\x00" not in text(section)
     assert all(len(row) == len(table.columns) for table in section.tables for row in table.rows)
     assert all(len(t.tones) in (0, len(t.rows)) for t in section.tables)
+
+
+def leaking(**more):
+    counts = {kind: {"cases": 0, "patients": 0} for kind in ("patient", "identical", "near")}
+    made = audit(**more)
+    counts["patient"] = {"cases": 7, "patients": 5}
+    return {**made, "leaks": {**made["leaks"], "cases": 7, "counts": counts}}
+
+
+def test_a_leak_is_told_in_one_paragraph_and_nothing_where_there_is_none():
+    told = leak({"split": leaking()})
+    assert told.startswith("LEAK: 7 of 120 test cases are known from 300 training cases")
+    assert leak({"split": audit()}) == leak({"split": None}) == leak({}) == ""
+
+
+def test_the_split_that_is_compared_with_has_its_own_name():
+    assert "training" in text(shown(leaking()))
+    other = text(shown(leaking(against="val")))
+    assert "training" not in other.lower()
+    assert "known from 300 'val' cases" in other
+    assert "Leaks from the 'val' split into the test" in other

@@ -13,8 +13,11 @@ import pytest
 from robustbench_med.errors import IncompleteError
 from robustbench_med.reports.document import Evidence
 from robustbench_med.reports.junit import render_junit
+from robustbench_med.reports.operating_tables import detections
 from robustbench_med.reports.sandwich import sandwiches
+from robustbench_med.reports.subgroups import found_groups
 from robustbench_med.reports.summary import render_summary
+from robustbench_med.reports.verdict import verdict
 from robustbench_med.runfolder import Run
 
 FIXTURE = runpy.run_path(str(Path(__file__).with_name("reports_fixture.py")))
@@ -187,3 +190,25 @@ def test_an_answer_that_contradicts_a_proof_is_counted(evidence):
     broken = dataclasses.replace(evidence, records=records)
     found = {s.probe: s.broken for s in sandwiches(broken)}
     assert found[proved["probe"]] == 1
+
+
+def test_a_leak_stands_above_the_rules(evidence):
+    leaks = {"cases": 3, "counts": {k: {"cases": 1} for k in ("patient", "identical", "near")},
+             "near": {"reason": ""}}  # fmt: skip
+    known = {"leaks": leaks, "test": {"cases": 90}, "train": {"cases": 9, "patients": 9}}
+    told = dataclasses.replace(evidence, manifest={**evidence.manifest, "split": known})
+    text = render_summary(told)
+    assert text.index("LEAK: 3 of 90 test cases") < text.index("## Rules")
+    assert any(p.startswith("LEAK: 3 of 90") for p in verdict(told).paragraphs)
+    assert "LEAK" not in render_summary(evidence)
+
+
+def test_rates_at_the_threshold_are_counted_with_the_groups(evidence):
+    names = {(view.metric, view.probe) for view in found_groups(evidence)}
+    detection = detections(evidence)
+    assert detection
+    for metric in detection:
+        for figure in ("sensitivity", "specificity", "auc"):
+            probes = {probe for name, probe in names if name == f"{metric}.{figure}"}
+            assert "clean" in probes
+            assert len(probes) == 3

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from robustbench_med.sizing import lines, sizes
+from robustbench_med.reports.policy import Rule
+from robustbench_med.sizing import lines, out_of_reach, sizes
 
 
 def cohort(**groups):
@@ -100,3 +101,28 @@ def test_lines_fit_a_terminal_and_say_what_is_assumed():
 
 def test_without_subgroups_nothing_is_said():
     assert lines(sizes(cohort(a=3), [])) == []
+
+
+def test_of_many_groups_that_are_too_small_only_the_number_is_told():
+    few = {f"v{place}": 2 for place in range(12)}
+    text = lines(sizes(cohort(a=60, b=60, **few), [["arm"]]))
+    assert any("12 groups of fewer than 10 patients" in line for line in text)
+    assert not any("v3" in line for line in text)
+    assert any("v1" in line for line in lines(sizes(cohort(a=60, b=60, v1=2, v2=2), [["arm"]])))
+
+
+def test_rules_that_want_more_patients_than_there_are_are_named_before_the_run():
+    found = sizes(cohort(a=60, b=12, c=4), [["arm"]])
+    rules = [
+        Rule("everyone", "clean", "correct", "floor", 0.8),
+        Rule("many", "clean", "correct", "floor", 0.8, min_patients=100),
+        Rule("each", "clean", "correct", "floor", 0.8, subgroup=("arm",)),
+        Rule("only a", "clean", "correct", "floor", 0.8, subgroup=("arm",), group="a"),
+        Rule("lenient", "clean", "correct", "floor", 0.8, subgroup=("arm",), min_patients=3),
+    ]
+    told = out_of_reach(found, 76, rules)
+    assert len(told) == 2
+    assert "rule 'many' needs 100 patients" in told[0]
+    assert told[0].endswith("undecided for all patients (76)")
+    assert "rule 'each' needs 30 patients" in told[1]
+    assert told[1].endswith("undecided for arm = b (12), arm = c (<10)")
