@@ -103,6 +103,15 @@ def test_an_image_in_both_splits_is_found(study):
     (images / "7.png").write_bytes((images / "4.png").read_bytes())
     _, out, _ = study.rbmed("check", study.plan, "--json")
     assert json.loads(out)["split"]["leaks"]["counts"]["identical"]["cases"] == 1
+    _, out, _ = study.run()
+    assert "LEAK: 1 of 20 test cases" in " ".join(out.split())
+    policy = study.folder / "policy.toml"
+    policy.write_text(
+        '[[rule]]\nid = "a"\nprobe = "clean"\nmetric = "correct"\nfloor = 0.1\n', encoding="utf-8"
+    )
+    _, out, _ = study.rbmed("gate", study.folder / "run", policy)
+    assert "LEAK: 1 of 20 test cases" in " ".join(out.split())
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_the_audit_is_not_made_again_when_only_the_model_changed(study, monkeypatch):
