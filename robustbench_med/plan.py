@@ -131,7 +131,7 @@ def parse_plan(raw: Mapping[str, Any], path: Path) -> Plan:
     cohort = _cohort(fields.table("cohort"), folder)
     tested = tested_split(cohort.use, cohort.settings)
     metrics = [_metric(entry) for entry in fields.tables("metrics")]
-    train = _train(fields)
+    train = _train(fields, folder)
     plan = Plan(
         name=fields.name("name"),
         folder=folder,
@@ -205,13 +205,17 @@ def _asked(fields: Fields, kind: Kind) -> Asked:
     return Asked(Component(use, name, settings), levels, count)
 
 
-def _train(fields: Fields) -> Settings | None:
+def _train(fields: Fields, folder: Path) -> Settings | None:
     if not fields.has("train"):
         return None
     from robustbench_med.training.settings import TrainSettings
 
     table = fields.table("train")
     settings = table.rest()
+    for key in ("loss", "defence"):
+        component = settings.get(key)
+        if isinstance(component, Mapping) and isinstance(component.get("weights"), str):
+            settings[key] = {**component, "weights": str(folder / component["weights"])}
     table.attempt(TrainSettings, settings)
     return settings
 

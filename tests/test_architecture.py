@@ -36,7 +36,8 @@ ONLY_IN = {
 }
 KINDS = {
     "attacks": "attacks", "shifts": "shifts", "certifiers": "certify", "metrics": "metrics",
-    "cohorts": "cohorts", "networks": "networks", "defences": "training", "sections": "reports",
+    "cohorts": "cohorts", "networks": "networks", "losses": "training", "defences": "training",
+    "sections": "reports",
 }  # fmt: skip
 SOURCES = sorted(PACKAGE.rglob("*.py", recurse_symlinks=True)) if sys.version_info >= (3, 13) else (
     sorted({*PACKAGE.rglob("*.py")} | {

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robustbench_med.cases import Batch, Cohort, batches
 from robustbench_med.errors import InputError
@@ -20,7 +20,7 @@ from robustbench_med.training import checkpoint
 from robustbench_med.training.augment import check_flip, flip
 from robustbench_med.training.card import cohort_digest
 from robustbench_med.training.checkpoint import Checkpoint, Row
-from robustbench_med.training.objective import Objective, objective
+from robustbench_med.training.objective import Losses, objective
 from robustbench_med.training.settings import TrainSettings
 from robustbench_med.training.weights import network_digest
 
@@ -40,7 +40,7 @@ class _Training:
     model: TorchModel
     cohort: Cohort
     settings: TrainSettings
-    objective: Objective
+    losses: Losses
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     device: torch.device
@@ -109,8 +109,8 @@ def _begin(
         check_flip(cohort)
     model = TorchModel(network.to(device), cohort.task, cohort.bounds)
     scaler = torch.amp.GradScaler("cuda", enabled=device.type == "cuda")
-    goal = objective(cohort, settings)
-    return _Training(model, cohort, settings, goal, _optimiser(network, settings), scaler, device)
+    losses = Losses(model, objective(cohort, settings))
+    return _Training(model, cohort, settings, losses, _optimiser(network, settings), scaler, device)
 
 
 def _optimiser(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
@@ -197,8 +197,8 @@ def _step(training: _Training, batch: Batch) -> float:
     training.optimiser.zero_grad(set_to_none=True)
     kind = training.device.type
     with torch.autocast(kind, enabled=kind == "cuda"):
-        output = training.model(batch.image, batch.context)
-    loss = training.objective(output.float(), batch.target).mean()
+        losses: Tensor = training.losses(batch)
+    loss = losses.mean()
     training.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     training.scaler.step(training.optimiser)
     training.scaler.update()
@@ -210,9 +210,7 @@ def _validate(training: _Training, cohort: Cohort) -> float:
     training.model.network.eval()
     total = 0.0
     for batch in cohort.batches(training.settings.batch_size):
-        there = batch.to(training.device)
-        output = training.model(there.image, there.context)
-        total += training.objective(output.float(), there.target).sum().item()
+        total += training.losses(batch.to(training.device)).sum().item()
     return total / len(cohort)
 
 

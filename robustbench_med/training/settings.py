@@ -3,21 +3,23 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from robustbench_med.components import build, describe
+from robustbench_med.components import Kind, build, describe
 from robustbench_med.errors import InputError, raise_together
+from robustbench_med.training.weights import describe_file
 
 if TYPE_CHECKING:
     from robustbench_med.training.loop import Defence
+    from robustbench_med.training.objective import Loss
 
 Optimiser = Literal["adam", "sgd"]
-Loss = Literal["task", "dice_ce"]
+LossWord = Literal["task", "dice_ce"]
 ClassWeights = Literal["none", "balanced"]
 Augment = Literal["none", "flip"]
 WORDS = {
     "optimiser": get_args(Optimiser),
-    "loss": get_args(Loss),
     "class_weights": get_args(ClassWeights),
     "augment": get_args(Augment),
 }
@@ -33,8 +35,8 @@ class TrainSettings:
         optimiser: "adam", or "sgd" with Nesterov momentum 0.9.
         learning_rate: Constant.
         weight_decay: Of the optimiser, an L2 penalty.
-        loss: "task", the task's own; or "dice_ce", cross-entropy plus soft Dice, for
-            segmentation.
+        loss: "task", the task's own; "dice_ce", cross-entropy plus soft Dice, for
+            segmentation; or a `Loss`, from a plan `{ use = NAME, ... }`.
         class_weights: "balanced" weighs each case by the inverse frequency of its class, for
             classification.
         augment: "flip" mirrors each case on its last axis with probability one half.
@@ -51,7 +53,7 @@ class TrainSettings:
     optimiser: Optimiser = "adam"
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
-    loss: Loss = "task"
+    loss: "LossWord | Loss | Mapping[str, object]" = "task"
     class_weights: ClassWeights = "none"
     augment: Augment = "none"
     seed: int = 0
@@ -60,26 +62,45 @@ class TrainSettings:
     def __post_init__(self) -> None:
         problems = [*_wrong_counts(self), *_wrong_numbers(self), *_wrong_words(self)]
         raise_together([f"train: {problem}" for problem in problems])
-        if isinstance(self.defence, Mapping):
-            object.__setattr__(self, "defence", _built(self.defence))
-        if self.defence is not None and not callable(self.defence):
+        self._build("defence", "defences", "defence(model, batch, rng)")
+        if not isinstance(self.loss, str):
+            self._build("loss", "losses", "loss(model, batch)")
+
+    def _build(self, name: str, kind: Kind, called: str) -> None:
+        """Put what a plan's table names in the table's place."""
+        value = getattr(self, name)
+        if isinstance(value, Mapping):
+            object.__setattr__(self, name, _built(name, kind, value))
+        elif not callable(value) and (name, value) != ("defence", None):
             raise InputError(
-                "train: defence must be a table with use = NAME, or called as "
-                f"defence(model, batch, rng), got {self.defence!r}"
+                f"train: {name} must be a table with use = NAME, or called as {called}, "
+                f"got {value!r}"
             )
 
     def described(self) -> dict[str, object]:
-        """Return the settings as plain data, for the card and for checkpoints."""
-        return {field.name: describe(getattr(self, field.name)) for field in fields(self)}
+        """Return the settings as plain data, for the card and for checkpoints.
+
+        Weights that a loss or a defence reads are told by the digest of their file.
+
+        Raises:
+            InputError: If such a file is not there.
+        """
+        return {field.name: _described(getattr(self, field.name)) for field in fields(self)}
 
 
-def _built(table: Mapping[str, object]) -> "Defence":
+def _described(value: object) -> object:
+    plain = describe(value)
+    if isinstance(plain, dict) and isinstance(plain.get("weights"), str):
+        plain["weights"] = describe_file(Path(plain["weights"]))
+    return plain
+
+
+def _built(name: str, kind: Kind, table: Mapping[str, object]) -> object:
     settings = dict(table)
     use = settings.pop("use", None)
     if not isinstance(use, str):
-        raise InputError(f"train: defence needs use = NAME, got {dict(table)}")
-    defence: Defence = build("defences", use, **settings)
-    return defence
+        raise InputError(f"train: {name} needs use = NAME, got {dict(table)}")
+    return build(kind, use, **settings)
 
 
 def _wrong_counts(settings: TrainSettings) -> list[str]:
@@ -102,9 +123,10 @@ def _wrong_numbers(settings: TrainSettings) -> list[str]:
 
 
 def _wrong_words(settings: TrainSettings) -> list[str]:
+    words = {**WORDS, "loss": get_args(LossWord)} if isinstance(settings.loss, str) else WORDS
     return [
         f"{name} must be one of {', '.join(legal)}, got {getattr(settings, name)!r}"
-        for name, legal in WORDS.items()
+        for name, legal in words.items()
         if getattr(settings, name) not in legal
     ]
 

@@ -79,6 +79,17 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def describe_file(path: Path) -> dict[str, str]:
+    """Name and hash of a file of weights; where it lies does not matter.
+
+    Raises:
+        InputError: If it is not there.
+    """
+    if not path.is_file():
+        raise InputError(f"weights {path}: not there")
+    return {"file": path.name, "sha256": file_sha256(path)}
+
+
 def network_digest(network: nn.Module) -> str:
     """Hash of a network's structure, weights and buffers."""
     digest = hashlib.sha256(f"{network!r}".encode())

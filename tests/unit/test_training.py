@@ -1,4 +1,7 @@
 import math
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,67 +10,19 @@ from torch import nn
 from robustbench_med.cases import Batch, Case, Cohort, Task
 from robustbench_med.errors import InputError, UnknownNameError
 from robustbench_med.model import TorchModel
-from robustbench_med.networks.lenet import lenet
 from robustbench_med.networks.unet import unet
 from robustbench_med.streams import CaseRng
 from robustbench_med.training.adversarial import Adversarial
 from robustbench_med.training.augment import flip
+from robustbench_med.training.dice_ce import dice_ce
 from robustbench_med.training.loop import train
-from robustbench_med.training.objective import balanced_weights, dice_ce
+from robustbench_med.training.objective import balanced_weights
 from robustbench_med.training.settings import TrainSettings
 
-
-def classes_cohort(count=8, size=16, seed=0, classes=("a", "b"), name="toy"):
-    draw = torch.Generator().manual_seed(seed)
-    cases = [
-        Case(f"c{i}", f"p{i}", torch.rand(1, size, size, generator=draw), torch.tensor(i % 2))
-        for i in range(count)
-    ]
-    return Cohort(name, Task("classification", classes), (0, 1), cases)
-
-
-def masks_cohort(count=4, size=8):
-    draw = torch.Generator().manual_seed(1)
-    images = [torch.rand(1, size, size, generator=draw) for _ in range(count)]
-    cases = [Case(f"c{i}", f"p{i}", x, (x[0] > 0.5).long()) for i, x in enumerate(images)]
-    return Cohort("masks", Task("segmentation", ("background", "lesion")), (0, 1), cases)
-
-
-class Dropping(nn.Module):
-    """Draws from the global random state in training mode."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(256, 2))
-
-    def forward(self, image):
-        return self.layers(image)
-
-
-def built(builder, seed=0, **settings):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return builder(**settings)
-
-
-def small_lenet():
-    return built(lenet, preset="small", classes=2, size=(16, 16))
-
-
-def weights_of(network):
-    return torch.cat([tensor.flatten() for tensor in network.state_dict().values()])
-
-
-class StopAfterError(Exception):
-    pass
-
-
-def stop_after(epoch, error=StopAfterError):
-    def on_epoch(row):
-        if row["epoch"] == epoch:
-            raise error
-
-    return on_epoch
+MADE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_fixture.py"))))
+Dropping, StopAfterError = MADE.Dropping, MADE.StopAfterError
+built, classes_cohort, masks_cohort = MADE.built, MADE.classes_cohort, MADE.masks_cohort
+small_lenet, stop_after, weights_of = MADE.small_lenet, MADE.stop_after, MADE.weights_of
 
 
 def test_eight_images_are_learned_by_heart(tmp_path):
