@@ -16,6 +16,7 @@ from robustbench_med.plan import Plan, load_plan
 from robustbench_med.questions import build_cohort
 from robustbench_med.training.card import Card, cohort_digest, read_card
 from robustbench_med.training.loop import train
+from robustbench_med.training.network import card_settings
 from robustbench_med.training.settings import TrainSettings
 from robustbench_med.training.weights import file_sha256
 
@@ -102,7 +103,7 @@ def trained_before(plan: Plan, cohort: Cohort) -> Card | None:
         card.cohort_digest == cohort_digest(cohort)
         and card.training == settings.described()
         and card.network == plan.model["use"]
-        and card.settings == network_settings(plan.model, cohort)
+        and card_settings(card) == network_settings(plan.model, cohort)
     )
     return card if same else None
 

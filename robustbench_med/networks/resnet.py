@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_med.errors import InputError
+from robustbench_med.networks.normalisation import check_norm, normalisation
 
 Preset = Literal["full", "small"]
 Norm = Literal["batch", "group"]
 BLOCKS = 2
-CHANNELS_A_GROUP = 16
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,7 @@ def resnet(
     """
     if preset not in SHAPES:
         raise InputError(f"resnet: preset must be one of {', '.join(SHAPES)}, got {preset!r}")
-    if norm not in get_args(Norm):
-        raise InputError(f"resnet: norm must be one of {', '.join(get_args(Norm))}, got {norm!r}")
+    check_norm("resnet", norm, get_args(Norm))
     if in_channels < 1 or classes < 1:
         raise InputError(
             f"resnet: in_channels and classes must be at least 1, got {in_channels} and {classes}"
@@ -77,7 +76,7 @@ class ResNet(nn.Module):
             nn.Conv2d(
                 in_channels, first, shape.kernel, stride=2, padding=shape.kernel // 2, bias=False
             ),
-            _norm(norm, first),
+            *normalisation(norm, first),
             nn.ReLU(),
             *([nn.MaxPool2d(3, stride=2, padding=1)] if shape.pool else []),
         )
@@ -117,15 +116,16 @@ class Block(nn.Module):
         super().__init__()
         self.residual = nn.Sequential(
             nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
-            _norm(norm, after),
+            *normalisation(norm, after),
             nn.ReLU(),
             nn.Conv2d(after, after, 3, padding=1, bias=False),
-            _norm(norm, after),
+            *normalisation(norm, after),
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or before != after:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(before, after, 1, stride=stride, bias=False), _norm(norm, after)
+                nn.Conv2d(before, after, 1, stride=stride, bias=False),
+                *normalisation(norm, after),
             )
         self.activation = nn.ReLU()
 
@@ -133,12 +133,6 @@ class Block(nn.Module):
         """Map `(b, before, h, w)` to `(b, after, h / stride, w / stride)`."""
         after: Tensor = self.activation(self.residual(maps) + self.shortcut(maps))
         return after
-
-
-def _norm(norm: Norm, channels: int) -> nn.Module:
-    if norm == "batch":
-        return nn.BatchNorm2d(channels)
-    return nn.GroupNorm(channels // CHANNELS_A_GROUP, channels)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -3,12 +3,13 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from robustbench_med.errors import InputError
+from robustbench_med.networks.normalisation import Norm, check_norm, normalisation
 
 Preset = Literal["full", "small"]
 WIDTHS: dict[Preset, tuple[int, ...]] = {
@@ -17,7 +18,13 @@ WIDTHS: dict[Preset, tuple[int, ...]] = {
 }
 
 
-def unet(*, preset: Preset = "full", in_channels: int = 1, classes: int = 2) -> "UNet":
+def unet(
+    *,
+    preset: Preset = "full",
+    in_channels: int = 1,
+    classes: int = 2,
+    norm: Norm = "none",
+) -> "UNet":
     """Build a U-Net that maps `(b, c, h, w)` to logits `(b, k, h, w)`.
 
     Args:
@@ -26,9 +33,11 @@ def unet(*, preset: Preset = "full", in_channels: int = 1, classes: int = 2) -> 
             128, less than half a million.
         in_channels: Channels of the image.
         classes: Channels of the output.
+        norm: "none" is the paper's. "batch" or "group" follows each 3 x 3 convolution, which
+            then has no bias; private training needs "group".
 
     Raises:
-        InputError: If the preset is unknown or a count is below 1.
+        InputError: If preset or norm is unknown or a count is below 1.
 
     Source: Ronneberger et al., MICCAI 2015, figure 1 and section 3, arXiv:1505.04597.
     Deviations: convolutions pad with zeros instead of shrinking the image, so the output
@@ -36,28 +45,33 @@ def unet(*, preset: Preset = "full", in_channels: int = 1, classes: int = 2) -> 
     """
     if preset not in WIDTHS:
         raise InputError(f"unet: preset must be one of {', '.join(WIDTHS)}, got {preset!r}")
+    check_norm("unet", norm, get_args(Norm))
     if in_channels < 1 or classes < 1:
         raise InputError(
             f"unet: in_channels and classes must be at least 1, got {in_channels} and {classes}"
         )
-    return UNet(WIDTHS[preset], in_channels, classes)
+    return UNet(WIDTHS[preset], in_channels, classes, norm)
 
 
 class UNet(nn.Module):
     """See `unet`, which builds it; `widths` are the channels of each level, finest first."""
 
-    def __init__(self, widths: Sequence[int], in_channels: int, classes: int) -> None:
+    def __init__(
+        self, widths: Sequence[int], in_channels: int, classes: int, norm: Norm = "none"
+    ) -> None:
         super().__init__()
         steps = list(itertools.pairwise(widths))
         self.multiple = 2 ** len(steps)
-        self.first = _two_convolutions(in_channels, widths[0])
+        self.first = _two_convolutions(in_channels, widths[0], norm)
         self.pool = nn.MaxPool2d(2)
-        self.down = nn.ModuleList(_two_convolutions(fine, coarse) for fine, coarse in steps)
+        self.down = nn.ModuleList(_two_convolutions(fine, coarse, norm) for fine, coarse in steps)
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(coarse, fine, kernel_size=2, stride=2)
             for fine, coarse in reversed(steps)
         )
-        self.merge = nn.ModuleList(_two_convolutions(2 * fine, fine) for fine, _ in reversed(steps))
+        self.merge = nn.ModuleList(
+            _two_convolutions(2 * fine, fine, norm) for fine, _ in reversed(steps)
+        )
         self.head = nn.Conv2d(widths[0], classes, kernel_size=1)
         self.apply(_initialise)
 
@@ -93,19 +107,24 @@ class UNet(nn.Module):
             )
 
 
-def _two_convolutions(before: int, after: int) -> nn.Sequential:
+def _two_convolutions(before: int, after: int, norm: Norm) -> nn.Sequential:
+    # A normalisation has its own shift, so the convolution before it needs none.
+    bias = norm == "none"
     return nn.Sequential(
-        nn.Conv2d(before, after, kernel_size=3, padding=1),
+        nn.Conv2d(before, after, kernel_size=3, padding=1, bias=bias),
+        *normalisation(norm, after),
         nn.ReLU(),
-        nn.Conv2d(after, after, kernel_size=3, padding=1),
+        nn.Conv2d(after, after, kernel_size=3, padding=1, bias=bias),
+        *normalisation(norm, after),
         nn.ReLU(),
     )
 
 
 def _initialise(module: nn.Module) -> None:
-    if not isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) or module.bias is None:
+    if not isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         return
     # Stride equals kernel in an up-convolution: each output voxel sees one voxel per channel.
     window = 1 if isinstance(module, nn.ConvTranspose2d) else math.prod(module.kernel_size)
     nn.init.normal_(module.weight, std=math.sqrt(2 / (module.in_channels * window)))
-    nn.init.zeros_(module.bias)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)

@@ -90,6 +90,11 @@ def network_settings(entry: Entry, known: Cohort | Card | None) -> dict[str, Any
     return _defaults(use) | _joined(entry, _known_from(known, use), "cohort")
 
 
+def card_settings(card: Card) -> dict[str, Any]:
+    """What a trained network is built with; settings younger than its card are as by default."""
+    return _defaults(card.network) | dict(card.settings)
+
+
 def build_seeded(use: str, settings: Mapping[str, Any], seed: int) -> nn.Module:
     """Build a network whose weights `seed` decides; the global random state stays."""
     with torch.random.fork_rng(devices=[]):
