@@ -6,14 +6,22 @@ Plain arithmetic on numpy arrays. Phase 0 is end-diastole (ED), 1 end-systole (E
 
 from robustbench_med.clinical.diagnosis import DIAGNOSES, REGIONAL_MOTION, diagnose
 from robustbench_med.clinical.measures import UNITS, Measures, bsa, ejection_fraction, measure
+from robustbench_med.clinical.quality import Quality, quality
+from robustbench_med.clinical.zones import CUTS, INDEXED, Zone, zone
 
 __all__ = [
+    "CUTS",
     "DIAGNOSES",
+    "INDEXED",
     "REGIONAL_MOTION",
     "UNITS",
     "Measures",
+    "Quality",
+    "Zone",
     "bsa",
     "diagnose",
     "ejection_fraction",
     "measure",
+    "quality",
+    "zone",
 ]
