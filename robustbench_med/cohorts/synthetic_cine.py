@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from typing import Literal, get_args
@@ -17,6 +17,7 @@ from robustbench_med.cohorts.cine_patient import ClassificationView, PatientView
 from robustbench_med.cohorts.cine_reconstruction import ReconstructionView
 from robustbench_med.cohorts.cine_segmentation import SegmentationView
 from robustbench_med.cohorts.cine_super_resolution import SuperResolutionView
+from robustbench_med.cohorts.kspace_cine import DrawnLines, KspaceSegmentationView
 from robustbench_med.cohorts.quota import Quota, read_quota
 from robustbench_med.components import suggest
 from robustbench_med.errors import InputError, raise_together
@@ -27,18 +28,19 @@ from robustbench_med.physics.rendering import Grid
 from robustbench_med.physics.scanner import FIELDS, VENDORS
 
 CineTask = Literal[
-    "segmentation", "classification", "reconstruction", "super_resolution", "patient", "chain"
+    "segmentation", "classification", "reconstruction", "super_resolution", "patient", "chain",
+    "kspace_segmentation",
 ]  # fmt: skip
 Asked = Mapping[str, float] | Sequence[str]
 SEXES = ("F", "M")
 LEAST = {"frames": 2, "centre_lines": 0, "seed": 0}  # and 1 of every other count
+MEASURED = ("reconstruction", "chain", "kspace_segmentation")
 USED_BY = {
-    "slices": ("segmentation", "classification", "reconstruction", "super_resolution"),
-    "frames": ("segmentation", "reconstruction"),
-    "coils": ("reconstruction", "chain"),
-    "acceleration": ("reconstruction", "chain"),
-    "centre_lines": ("reconstruction", "chain"),
-}
+    "slices": ("segmentation", "classification", "reconstruction", "super_resolution",
+               "kspace_segmentation"),
+    "frames": ("segmentation", "reconstruction", "kspace_segmentation"),
+    **dict.fromkeys(("coils", "acceleration", "centre_lines", "lines"), MEASURED),
+}  # fmt: skip
 DIAGNOSED = ("classification", "patient", "chain")
 
 
@@ -51,6 +53,7 @@ class _Words:
     coils: int
     acceleration: float
     centre_lines: int
+    lines: int | Sequence[int] | None
     papillary: Papillary
 
     def measured(self, grid: Grid, slices: int | None, frames: int) -> ReconstructionView:
@@ -80,6 +83,7 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
     coils: int = 1,
     acceleration: float = 4.0,
     centre_lines: int = 8,
+    lines: int | Sequence[int] | None = None,
     papillary: Papillary = "cavity",
     memory_mb: float = 256,
 ) -> Cohort:
@@ -100,9 +104,10 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
         ancestries: Likewise, of `group 1` to `group 3`.
         slices: Per patient and moment; None for all, and for 3 in `classification`.
         frames: 2 for end-diastole and end-systole; more for moments over the cycle.
-        coils: Of k-space, as are the next two.
+        coils: Of k-space, as are the next three.
         acceleration: Lines over lines acquired.
         centre_lines: Always acquired.
+        lines: Acquired, in place of `acceleration`; several to draw from for each case.
         papillary: Whether the papillary muscles count as `cavity` or as `mass`.
         memory_mb: Limit on the cases kept.
 
@@ -110,13 +115,10 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
         InputError: If any is out of range.
     """
     kind = _kind(task, papillary, population)
-    _check_counts(slices=slices, frames=frames, coils=coils, centre_lines=centre_lines, seed=seed)
-    _check_numbers(acceleration=acceleration, pixel_mm=pixel_mm, memory_mb=memory_mb)
-    _check_used(task, slices=slices, frames=frames, coils=coils, acceleration=acceleration,
-                centre_lines=centre_lines)  # fmt: skip
+    words = _Words(slices, frames, coils, acceleration, centre_lines, lines, papillary)
+    _check(task, words, seed=seed, pixel_mm=pixel_mm, memory_mb=memory_mb)
     scanners = of_split("vendors", vendors, split), of_split("fields", fields, split)
     who = Population(kind, split, seed, *scanners, classes)
-    words = _Words(slices, frames, coils, acceleration, centre_lines, papillary)
     view = _view(task, _grid(size, pixel_mm), words)
     make = partial(CineCases, who, view=view, papillary=papillary, memory_mb=memory_mb)
     cases = choose(make, who, view, _count(patients, split), _quotas(split, sexes, ancestries))
@@ -124,6 +126,19 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
 
 
 def _view(task: CineTask, grid: Grid, words: _Words) -> View:
+    """What is made of a patient; with several numbers of `lines`, one of them for each case."""
+    if words.lines is None:
+        return _view_of(task, grid, words)
+    counts = _line_counts(words, grid.height)
+    of_each = [
+        replace(words, acceleration=grid.height / n, centre_lines=min(n, words.centre_lines))
+        for n in counts
+    ]
+    views = tuple(_view_of(task, grid, words) for words in of_each)
+    return views[0] if len(views) == 1 else DrawnLines(counts, views)
+
+
+def _view_of(task: CineTask, grid: Grid, words: _Words) -> View:
     view: View
     match task:
         case "segmentation":
@@ -138,6 +153,9 @@ def _view(task: CineTask, grid: Grid, words: _Words) -> View:
             view = words.measured(grid, words.slices, words.frames)
         case "chain":
             view = ChainView(words.measured(grid, None, 2), words.papillary)
+        case "kspace_segmentation":
+            measured = words.measured(grid, words.slices, words.frames)
+            view = KspaceSegmentationView(measured, words.papillary)
     return view
 
 
@@ -154,14 +172,32 @@ def _kind(task: str, papillary: str, population: Kind | None) -> Kind:
     return population or ("acdc" if task in DIAGNOSED else "normal")
 
 
-def _check_used(task: CineTask, **settings: float | None) -> None:
-    """Refuse a setting that the task would silently leave unused."""
+def _check(task: CineTask, words: _Words, *, seed: int, pixel_mm: float, memory_mb: float) -> None:
+    """Refuse what is out of range, and a setting that the task would silently leave unused."""
+    settings = vars(words)
+    counts = {name: settings[name] for name in ("slices", "frames", "coils", "centre_lines")}
+    _check_counts(**counts, seed=seed)
+    _check_numbers(acceleration=words.acceleration, pixel_mm=pixel_mm, memory_mb=memory_mb)
     defaults = inspect.signature(synthetic_cine).parameters
     raise_together([
         f"synthetic_cine: {name}: the task {task!r} does not use it, only {' and '.join(users)}"
         for name, users in USED_BY.items()
         if task not in users and settings[name] != defaults[name].default
     ])  # fmt: skip
+
+
+def _line_counts(words: _Words, rows: int) -> tuple[int, ...]:
+    asked = words.lines
+    counts = tuple(asked) if isinstance(asked, Sequence) else (asked,)
+    whole = tuple(n for n in counts if type(n) is int and 1 <= n <= rows)
+    if not whole or len(set(whole)) < len(counts):
+        raise InputError(
+            f"synthetic_cine: lines: expected a number from 1 to {rows}, or several, each once, "
+            f"got {asked!r}"
+        )
+    if words.acceleration != inspect.signature(synthetic_cine).parameters["acceleration"].default:
+        raise InputError("synthetic_cine: lines and acceleration are given; keep one of the two")
+    return whole
 
 
 def _check_lines(lines: int, acceleration: float, centre_lines: int) -> None:

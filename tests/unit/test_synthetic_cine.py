@@ -26,8 +26,10 @@ TASKS = {
     "super_resolution": {"slices": 2},
     "patient": {},
     "chain": {"coils": 2},
+    "kspace_segmentation": {"coils": 3},
 }
-KSPACE = ("reconstruction", "chain")
+KSPACE = ("reconstruction", "chain", "kspace_segmentation")
+LABELLED = ("patient", "chain", "kspace_segmentation")
 every_task = pytest.mark.parametrize("task", TASKS)
 
 
@@ -51,7 +53,7 @@ def test_cases_have_the_shapes_types_and_bounds_of_their_task(task):
     found = cohort(task)
     low, high = found.bounds
     assert (low, high) == ((-torch.inf, torch.inf) if task in KSPACE else (0, 1))
-    assert found.task.kind == ("segmentation" if task in ("patient", "chain") else task)
+    assert found.task.kind == ("segmentation" if task in LABELLED else task)
     for case in (found.cases[0], found.cases[-1]):
         assert case.image.dtype == torch.float32
         assert case.image.isfinite().all()
@@ -64,6 +66,7 @@ def test_cases_have_the_shapes_types_and_bounds_of_their_task(task):
             "reconstruction": {"mask", "maps", "noise", "spacing"},
             "patient": {"spacing", "bsa", "male"},
             "chain": {"mask", "maps", "noise", "spacing", "bsa", "male"},
+            "kspace_segmentation": {"mask", "maps", "noise", "spacing", "full"},
         }.get(task, {"spacing"})
         kinds = {tensor.dtype for tensor in case.context.values()}
         assert kinds == {torch.float32}
@@ -260,14 +263,17 @@ CHANGES = {
     "reconstruction": ({"coils": 4}, {"coils": 1}, {"acceleration": 3}, {"centre_lines": 4}),
     "super_resolution": ({"slices": 1}, {"size": 80}),
     "patient": ({"papillary": "mass"}, {"population": "normal"}),
-    "chain": ({"papillary": "mass"}, {"coils": 3}, {"acceleration": 3}),
+    "chain": ({"papillary": "mass"}, {"coils": 3}, {"acceleration": 3}, {"lines": 4},
+              {"lines": [4, 5]}, {"lines": [4, 6]}),
+    "kspace_segmentation": ({"papillary": "mass"}, {"coils": 1}, {"lines": 4}, {"lines": [4, 5]}),
 }  # fmt: skip
 
 
 @every_task
 def test_a_digest_changes_with_every_setting_that_changes_the_case(task):
     plain = cohort(task)
-    middle = 4 if task in ("segmentation", "reconstruction") else 0  # has papillary muscles
+    # Slices of the middle have papillary muscles.
+    middle = 4 if task in ("segmentation", "reconstruction", "kspace_segmentation") else 0
     known = {plain.summary(middle).digest}
     for change in CHANGES[task]:
         other = cohort(task, **change)
