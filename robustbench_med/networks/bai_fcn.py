@@ -1,7 +1,6 @@
 """Bai's fully convolutional network: five resolutions, each brought back to the finest."""
 
 import itertools
-import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from robustbench_med.errors import InputError
 from robustbench_med.networks.bilinear import Enlarge
+from robustbench_med.networks.grid import check_images
 from robustbench_med.networks.normalisation import check_norm, normalisation
 
 Preset = Literal["full", "small"]
@@ -102,9 +102,7 @@ class BaiFcn(nn.Module):
             InputError: If height or width is no multiple of 2 to the number of strides, or the
                 images have not the channels it was built for.
         """
-        # A tracer records shapes as tensors, on which a comparison would warn.
-        if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-            self._check(image)
+        check_images("bai_fcn", image, self.in_channels, self.multiple)
         joined, maps = [], image
         for convolve, reduce in zip(self.levels, self.reduce, strict=True):
             maps = convolve(maps)
@@ -113,20 +111,6 @@ class BaiFcn(nn.Module):
             joined[level] = enlarge(joined[level])
         logits: Tensor = self.head(torch.cat(joined, dim=1))
         return logits
-
-    def _check(self, image: Tensor) -> None:
-        if image.ndim != 4 or image.shape[1] != self.in_channels:
-            raise InputError(
-                f"bai_fcn: expected images (b, {self.in_channels}, h, w), got "
-                f"{tuple(image.shape)}; build it with in_channels of the cohort"
-            )
-        height, width = image.shape[-2:]
-        if height % self.multiple or width % self.multiple:
-            above = [math.ceil(side / self.multiple) * self.multiple for side in (height, width)]
-            raise InputError(
-                f"bai_fcn: height and width must be multiples of {self.multiple}, got "
-                f"{height} x {width}; crop the images, or pad them to {above[0]} x {above[1]}"
-            )
 
 
 def _level(channels: tuple[int, int], blocks: int, norm: Norm, stride: int) -> nn.Sequential:

@@ -109,8 +109,8 @@ class DeepMedic(nn.Module):
         pads = [side for n in image.shape[:1:-1] for side in (before, before + -n % STRIDE)]
         around = F.pad(image, pads, mode="replicate")
         near = before - self.margin
-        fine = around[(..., *(slice(near, near + n + 2 * self.margin) for n in image.shape[2:]))]
-        return self.segment(fine, around[..., ::STRIDE, ::STRIDE, ::STRIDE])
+        z, y, x = (slice(near, near + n + 2 * self.margin) for n in image.shape[2:])
+        return self.segment(around[..., z, y, x], around[..., ::STRIDE, ::STRIDE, ::STRIDE])
 
     def segment(self, fine: Tensor, coarse: Tensor) -> Tensor:
         """Answer for the middle of a segment, as in the paper's training.
@@ -127,8 +127,8 @@ class DeepMedic(nn.Module):
         far = self.coarse(coarse)
         for axis in (2, 3, 4):
             far = far.repeat_interleave(STRIDE, dim=axis)
-        far = far[(..., *(slice(n) for n in near.shape[2:]))]
-        logits: Tensor = self.head(torch.cat([near, far], dim=1))
+        z, y, x = near.shape[2:]
+        logits: Tensor = self.head(torch.cat([near, far[..., :z, :y, :x]], dim=1))
         return logits
 
 
