@@ -2,9 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Literal, Protocol, TypeVar, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from robustbench_med.errors import InputError
 
 Bounds = tuple[float, float]
 Attribute = str | int | float | bool | None
+T = TypeVar("T")
 TaskKind = Literal[
     "classification", "multilabel", "segmentation", "regression", "reconstruction",
     "super_resolution",
@@ -200,17 +201,21 @@ def batches(cases: Sequence[Case], indices: Sequence[int], size: int) -> Iterato
     """Batches of the cases at `indices`, as `Cohort.batches` makes them."""
     if size < 1:
         raise InputError(f"batch size: expected at least 1, got {size}")
-    waiting: dict[object, list[Case]] = {}
-    for index in indices:
-        case = cases[index]
-        group = waiting.setdefault(_shapes(case), [])
-        group.append(case)
+    chosen = (cases[index] for index in indices)
+    yield from map(stack, grouped(chosen, size, shapes_of))
+
+
+def grouped(items: Iterable[T], size: int, alike: Callable[[T], object]) -> Iterator[list[T]]:
+    """Groups of at most `size` items that are `alike`, each as soon as it is full."""
+    waiting: dict[object, list[T]] = {}
+    for item in items:
+        kind = alike(item)
+        group = waiting.setdefault(kind, [])
+        group.append(item)
         if len(group) == size:
-            yield stack(group)
-            group.clear()
-    for group in waiting.values():
-        if group:
-            yield stack(group)
+            waiting[kind] = []
+            yield group
+    yield from filter(None, waiting.values())
 
 
 def stack(cases: Sequence[Case]) -> Batch:
@@ -236,6 +241,7 @@ def summarise(case: Case) -> CaseSummary:
     return CaseSummary(case.case_id, case.patient_id, case.attributes, digest.hexdigest())
 
 
-def _shapes(case: Case) -> object:
+def shapes_of(case: Case) -> object:
+    """Shapes of a case's tensors: only cases that agree in them fit into one batch."""
     context = tuple((name, value.shape) for name, value in sorted(case.context.items()))
     return case.image.shape, case.target.shape, context

@@ -17,7 +17,7 @@ from robustbench_med.questions import build_cohort
 from robustbench_med.training.card import Card, cohort_digest, read_card
 from robustbench_med.training.loop import train
 from robustbench_med.training.network import card_settings
-from robustbench_med.training.settings import TrainSettings
+from robustbench_med.training.settings import TrainSettings, with_defaults
 from robustbench_med.training.weights import file_sha256
 
 
@@ -101,7 +101,7 @@ def trained_before(plan: Plan, cohort: Cohort) -> Card | None:
         return None
     same = (
         card.cohort_digest == cohort_digest(cohort)
-        and card.training == settings.described()
+        and with_defaults(card.training) == settings.described()
         and card.network == plan.model["use"]
         and card_settings(card) == network_settings(plan.model, cohort)
     )

@@ -1,49 +1,27 @@
 """The training loop: epochs over a cohort, a checkpoint after each."""
 
-import hashlib
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from robustbench_med.cases import Batch, Cohort, batches
+from robustbench_med.cases import Cohort
 from robustbench_med.errors import InputError
-from robustbench_med.model import Model, TorchModel
-from robustbench_med.streams import CaseRng
 from robustbench_med.training import checkpoint
-from robustbench_med.training.augment import check_flip, flip
-from robustbench_med.training.card import cohort_digest
-from robustbench_med.training.checkpoint import Checkpoint, Row
-from robustbench_med.training.objective import Losses, objective
+from robustbench_med.training.averaging import copied, standing_in
+from robustbench_med.training.checkpoint import Kept, Row
+from robustbench_med.training.divergence import DivergedError
+from robustbench_med.training.early_stop import best_epoch, is_over
+from robustbench_med.training.loading import Loader, loader
+from robustbench_med.training.schedule import learning_rate, set_learning_rate
+from robustbench_med.training.seeding import seeded
+from robustbench_med.training.session import Session, begin, identity, resume, snapshot
 from robustbench_med.training.settings import TrainSettings
-from robustbench_med.training.weights import network_digest
-
-MOMENTUM = 0.9
-
-
-class Defence(Protocol):
-    """Replaces each training batch by a harder one; the model is in evaluation mode."""
-
-    def __call__(self, model: Model, batch: Batch, rng: CaseRng) -> Batch:
-        """Return the batch to learn from, same cases in the same order."""
-        ...
-
-
-@dataclass(frozen=True)
-class _Training:
-    model: TorchModel
-    cohort: Cohort
-    settings: TrainSettings
-    losses: Losses
-    optimiser: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    device: torch.device
+from robustbench_med.training.steps import Progress, one_epoch, validate
+from robustbench_med.training.weights import Weights
+from robustbench_med.training.workers import reading
 
 
 def train(  # noqa: PLR0913
@@ -55,6 +33,7 @@ def train(  # noqa: PLR0913
     device: str = "cpu",
     validation: Cohort | None = None,
     on_epoch: Callable[[Row], None] | None = None,
+    on_step: Callable[[Progress], None] | None = None,
 ) -> list[Row]:
     """Train `network` in place, continuing the checkpoint in `folder` if there is one.
 
@@ -70,165 +49,84 @@ def train(  # noqa: PLR0913
         device: A torch device.
         validation: Scored after each epoch; never learned from.
         on_epoch: Called with each new row of the curve, after its checkpoint is written.
+        on_step: Called after each step.
 
     Returns:
-        The curve, a row per epoch: `epoch`, `loss` (mean per case), `seconds` and, with a
-        validation cohort, `validation_loss`.
+        The curve, a row per epoch: `epoch`, `loss` (mean per case), `seconds`; with a validation
+        cohort `validation_loss`; where training may stop early `best_epoch`, that of the lowest
+        validation loss so far; under a schedule `learning_rate`.
 
     Raises:
         InputError: If settings and cohort do not fit, the network has nothing to train, the
             checkpoint is another training's, or the loss stops being a number.
+        DivergedError: An `InputError`; the weights of the last finished epoch are kept.
+        IncompleteError: If a worker process is ended from outside.
     """
-    training = _begin(network, cohort, settings, torch.device(device))
-    identity = _identity(training)
-    curve = _continue(training, folder, identity)
-    for epoch in range(len(curve) + 1, settings.epochs + 1):
-        started = time.perf_counter()
-        with _seeded(settings.seed, epoch, training.device):
-            row: Row = {"epoch": epoch, "loss": _one_epoch(training, epoch)}
-        if validation is not None:
-            row["validation_loss"] = _validate(training, validation)
-        curve.append(row | {"seconds": round(time.perf_counter() - started, 3)})
-        checkpoint.save(folder, _snapshot(training, identity, curve))
-        if on_epoch is not None:
-            on_epoch(curve[-1])
+    if settings.patience is not None and (validation is None or len(validation) == 0):
+        raise InputError("train: patience needs validation cases to wait for")
+    session = begin(network, cohort, settings, torch.device(device))
+    needed = identity(session, cohort, validation)
+    curve, best = resume(session, folder, needed)
+    cohorts = [cohort] if validation is None else [cohort, validation]
+    with reading(cohorts, settings.workers) as reads:
+        load = loader(reads, cohorts, settings.batch_size, session.processes)
+        sizes = [len(each) for each in cohorts]
+        while len(curve) < settings.epochs and not is_over(curve, settings.patience):
+            try:
+                row = _learn(session, load, sizes, curve, on_step)
+            except DivergedError as error:
+                raise DivergedError(f"{error}; {_advice(session, folder, curve)}") from error
+            curve.append(row)
+            if row.get("best_epoch") == len(curve):
+                best = Kept(len(curve), copied(_answering(session)))
+            if session.processes.rank == 0:
+                checkpoint.save(folder, snapshot(session, needed, curve, best))
+            if on_epoch is not None:
+                on_epoch(row)
+    network.load_state_dict(_answering(session) if best is None else best.weights)
     network.eval()
     return curve
 
 
-def _begin(
-    network: nn.Module, cohort: Cohort, settings: TrainSettings, device: torch.device
-) -> _Training:
-    if len(cohort) == 0:
-        raise InputError(f"train: cohort {cohort.name!r}: expected at least 1 case, got 0")
-    if next(network.parameters(), None) is None:
-        raise InputError(
-            "train: the network has no parameters; leave [train] and weights out of the plan"
-        )
-    if settings.augment == "flip":
-        check_flip(cohort)
-    model = TorchModel(network.to(device), cohort.task, cohort.bounds)
-    scaler = torch.amp.GradScaler("cuda", enabled=device.type == "cuda")
-    losses = Losses(model, objective(cohort, settings))
-    return _Training(model, cohort, settings, losses, _optimiser(network, settings), scaler, device)
+def _learn(
+    session: Session,
+    load: Loader,
+    sizes: Sequence[int],
+    curve: Sequence[Row],
+    on_step: Callable[[Progress], None] | None,
+) -> Row:
+    """Go through one epoch and return its row of the curve."""
+    settings, epoch, started = session.settings, len(curve) + 1, time.perf_counter()
+    rate = learning_rate(settings, epoch)
+    set_learning_rate(session.optimiser, rate)
+    with seeded(settings.seed, epoch, session.device, session.processes.rank):
+        row: Row = {"epoch": epoch, "loss": one_epoch(session, load, sizes[0], epoch, on_step)}
+    if settings.schedule != "constant":
+        row["learning_rate"] = rate
+    if len(sizes) > 1:
+        with standing_in(session.model.network, _averaged(session)):
+            row["validation_loss"] = validate(session, load, sizes[1])
+    if settings.patience is not None:
+        row["best_epoch"] = best_epoch([*curve, row])
+    return row | {"seconds": round(time.perf_counter() - started, 3)}
 
 
-def _optimiser(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    rate, decay = settings.learning_rate, settings.weight_decay
-    if settings.optimiser == "adam":
-        return torch.optim.Adam(network.parameters(), lr=rate, weight_decay=decay)
-    return torch.optim.SGD(
-        network.parameters(), lr=rate, weight_decay=decay, momentum=MOMENTUM, nesterov=True
+def _averaged(session: Session) -> Weights | None:
+    return None if session.average is None else session.average.weights
+
+
+def _answering(session: Session) -> Weights:
+    """The weights that are validated and kept: the average, where there is one."""
+    return _averaged(session) or session.model.network.state_dict()
+
+
+def _advice(session: Session, folder: Path, curve: Sequence[Row]) -> str:
+    """What can be done about a training that diverged."""
+    advice = f"lower learning_rate ({session.settings.learning_rate:g})"
+    aside = checkpoint.set_aside(folder) if session.processes.rank == 0 else None
+    if aside is None:
+        return advice
+    return (
+        f"{advice}; the weights after epoch {len(curve)} are kept in {aside}: to go on from them, "
+        f'delete {folder} and set start = "{aside}" in [train]'
     )
-
-
-def _identity(training: _Training) -> dict[str, object]:
-    settings = training.settings.described()
-    del settings["epochs"]  # more epochs continue the same training
-    return {
-        **settings,
-        "cohort": cohort_digest(training.cohort),
-        "initial network": network_digest(training.model.network),
-    }
-
-
-def _continue(training: _Training, folder: Path, identity: Mapping[str, object]) -> list[Row]:
-    found = checkpoint.load(folder)
-    if found is None:
-        return []
-    checkpoint.refuse_another(folder, found.identity, identity)
-    if len(found.curve) > training.settings.epochs:
-        raise InputError(
-            f"{folder}: the checkpoint there is at epoch {len(found.curve)}, beyond epochs = "
-            f"{training.settings.epochs}; ask for more epochs, or delete the folder to start anew"
-        )
-    training.model.network.load_state_dict(found.weights)
-    training.optimiser.load_state_dict(found.optimiser)
-    if found.scaler:  # a checkpoint from a CPU has none
-        training.scaler.load_state_dict(found.scaler)
-    return found.curve
-
-
-def _snapshot(training: _Training, identity: Mapping[str, object], curve: list[Row]) -> Checkpoint:
-    weights = training.model.network.state_dict()
-    optimiser, scaler = training.optimiser.state_dict(), training.scaler.state_dict()
-    return Checkpoint(identity, curve, weights, optimiser, scaler)
-
-
-def _one_epoch(training: _Training, epoch: int) -> float:
-    settings, cohort = training.settings, training.cohort
-    generator = torch.Generator().manual_seed(_seed(settings.seed, epoch, "order"))
-    order = torch.randperm(len(cohort), generator=generator).tolist()
-    total = 0.0
-    for batch in batches(cohort.cases, order, settings.batch_size):
-        harder = _prepare(training, batch.to(training.device), epoch)
-        loss = _step(training, harder)
-        if not math.isfinite(loss):
-            _refuse_divergence(batch, loss, epoch, settings)
-        total += loss * len(batch)
-    return total / len(cohort)
-
-
-def _refuse_divergence(batch: Batch, loss: float, epoch: int, settings: TrainSettings) -> None:
-    for case_id, image in zip(batch.case_ids, batch.image, strict=True):
-        if not image.isfinite().all():
-            raise InputError(
-                f"case {case_id!r}: image: expected finite voxels, got NaN or infinity"
-            )
-    raise InputError(
-        f"training diverged at epoch {epoch}: loss is {loss}; lower learning_rate "
-        f"({settings.learning_rate:g}) and delete the checkpoint, if any, to start anew"
-    )
-
-
-def _prepare(training: _Training, batch: Batch, epoch: int) -> Batch:
-    settings = training.settings
-    rng = CaseRng(settings.seed, f"train/{epoch}", batch.case_ids)
-    if settings.augment == "flip":
-        batch = flip(batch, rng.child("flip"))
-    if settings.defence is None or isinstance(settings.defence, Mapping):
-        return batch
-    training.model.network.eval()
-    return settings.defence(training.model, batch, rng.child("defence"))
-
-
-def _step(training: _Training, batch: Batch) -> float:
-    training.model.network.train()
-    training.optimiser.zero_grad(set_to_none=True)
-    kind = training.device.type
-    with torch.autocast(kind, enabled=kind == "cuda"):
-        losses: Tensor = training.losses(batch)
-    loss = losses.mean()
-    training.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-    training.scaler.step(training.optimiser)
-    training.scaler.update()
-    return loss.item()
-
-
-@torch.no_grad()
-def _validate(training: _Training, cohort: Cohort) -> float:
-    training.model.network.eval()
-    total = 0.0
-    for batch in cohort.batches(training.settings.batch_size):
-        total += training.losses(batch.to(training.device)).sum().item()
-    return total / len(cohort)
-
-
-def _seed(seed: int, epoch: int, what: str) -> int:
-    key = f"{seed}/{epoch}/{what}".encode()
-    return int.from_bytes(hashlib.sha256(key).digest()[:8], "little") >> 1
-
-
-@contextmanager
-def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Seed what a network draws itself (dropout), and put the global state back after.
-
-    Drawn anew from the epoch's number, so a checkpoint needs no random state.
-    """
-    devices = list(range(torch.cuda.device_count())) if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        number = _seed(seed, epoch, "network")
-        torch.default_generator.manual_seed(number)
-        if devices:
-            torch.cuda.manual_seed_all(number)
-        yield

@@ -1,6 +1,5 @@
 """How a network is trained: the plan's `[train]` table, checked."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -8,21 +7,27 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from robustbench_med.components import Kind, build, describe
 from robustbench_med.errors import InputError, raise_together
+from robustbench_med.training.ranges import wrong
 from robustbench_med.training.weights import describe_file
 
 if TYPE_CHECKING:
-    from robustbench_med.training.loop import Defence
+    from robustbench_med.training.defence import Defence
     from robustbench_med.training.objective import Loss
 
 Optimiser = Literal["adam", "sgd"]
 LossWord = Literal["task", "dice_ce"]
 ClassWeights = Literal["none", "balanced"]
 Augment = Literal["none", "flip"]
+Schedule = Literal["constant", "cosine"]
 WORDS = {
     "optimiser": get_args(Optimiser),
+    "loss": get_args(LossWord),
     "class_weights": get_args(ClassWeights),
     "augment": get_args(Augment),
+    "schedule": get_args(Schedule),
 }
+INDIFFERENT = ("workers",)
+"""Settings that the weights do not depend on."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +36,9 @@ class TrainSettings:
 
     Attributes:
         epochs: Passes over the cohort. A finished training may be continued with more.
-        batch_size: Cases per step; the last batch of an epoch may be smaller.
+        batch_size: Cases per step and process; the last batch of an epoch may be smaller.
         optimiser: "adam", or "sgd" with Nesterov momentum 0.9.
-        learning_rate: Constant.
+        learning_rate: Of the first epoch.
         weight_decay: Of the optimiser, an L2 penalty.
         loss: "task", the task's own; "dice_ce", cross-entropy plus soft Dice, for
             segmentation; or a `Loss`, from a plan `{ use = NAME, ... }`.
@@ -43,6 +48,18 @@ class TrainSettings:
         seed: Of the order of cases, dropout, augmentation and the defence.
         defence: What replaces each batch by a harder one; from a plan,
             `{ use = "adversarial", eps = 0.01 }`.
+        accumulate: Batches whose gradients make one step together.
+        clip: Longest gradient that a step uses, in the l2 norm over all parameters.
+        schedule: "cosine" lowers the learning rate from epoch to epoch, towards 0.
+        average: Decay of a moving average of the weights, see `Average`; it is what is
+            validated and kept.
+        validation: Name of the split that a plan scores after each epoch. From Python, hand
+            the cohort to `train`.
+        patience: Epochs without a lower validation loss after which training stops; the
+            weights of the lowest are kept.
+        start: File of the weights to start from.
+        start_except: Parameters, or modules, that do not come from `start`.
+        workers: Processes that make cases; the weights do not depend on it.
 
     Raises:
         InputError: If any of these is out of range; all mistakes at once.
@@ -58,10 +75,19 @@ class TrainSettings:
     augment: Augment = "none"
     seed: int = 0
     defence: "Defence | Mapping[str, object] | None" = None
+    accumulate: int = 1
+    clip: float | None = None
+    schedule: Schedule = "constant"
+    average: float | None = None
+    validation: str | None = None
+    patience: int | None = None
+    start: str | None = None
+    start_except: tuple[str, ...] = ()
+    workers: int = 0
 
     def __post_init__(self) -> None:
-        problems = [*_wrong_counts(self), *_wrong_numbers(self), *_wrong_words(self)]
-        raise_together([f"train: {problem}" for problem in problems])
+        raise_together([f"train: {problem}" for problem in wrong(self, WORDS)])
+        object.__setattr__(self, "start_except", tuple(self.start_except))
         self._build("defence", "defences", "defence(model, batch, rng)")
         if not isinstance(self.loss, str):
             self._build("loss", "losses", "loss(model, batch)")
@@ -78,14 +104,22 @@ class TrainSettings:
             )
 
     def described(self) -> dict[str, object]:
-        """Return the settings as plain data, for the card and for checkpoints.
+        """Return what decides the weights as plain data, for the card and for checkpoints.
 
-        Weights that a loss or a defence reads are told by the digest of their file.
+        Files of weights (`start`, and those that a loss or a defence reads) are told by their
+        digest.
 
         Raises:
             InputError: If such a file is not there.
         """
-        return {field.name: _described(getattr(self, field.name)) for field in fields(self)}
+        names = [field.name for field in fields(self) if field.name not in INDIFFERENT]
+        told = {name: _described(getattr(self, name)) for name in names}
+        return told if self.start is None else told | {"start": describe_file(Path(self.start))}
+
+
+def with_defaults(described: Mapping[str, object]) -> dict[str, object]:
+    """Settings as an older card tells them, those that are younger than it as by default."""
+    return {**TrainSettings().described(), **described}
 
 
 def _described(value: object) -> object:
@@ -101,35 +135,3 @@ def _built(name: str, kind: Kind, table: Mapping[str, object]) -> object:
     if not isinstance(use, str):
         raise InputError(f"train: {name} needs use = NAME, got {dict(table)}")
     return build(kind, use, **settings)
-
-
-def _wrong_counts(settings: TrainSettings) -> list[str]:
-    least = {"epochs": 1, "batch_size": 1, "seed": 0}
-    return [
-        f"{name} must be a whole number, at least {low}, got {value!r}"
-        for name, low in least.items()
-        if type(value := getattr(settings, name)) is not int or value < low
-    ]
-
-
-def _wrong_numbers(settings: TrainSettings) -> list[str]:
-    rate, decay = settings.learning_rate, settings.weight_decay
-    problems = []
-    if not _is_number(rate) or not 0 < rate < math.inf:
-        problems.append(f"learning_rate must be a finite number above 0, got {rate!r}")
-    if not _is_number(decay) or not 0 <= decay < math.inf:
-        problems.append(f"weight_decay must be a finite number, at least 0, got {decay!r}")
-    return problems
-
-
-def _wrong_words(settings: TrainSettings) -> list[str]:
-    words = {**WORDS, "loss": get_args(LossWord)} if isinstance(settings.loss, str) else WORDS
-    return [
-        f"{name} must be one of {', '.join(legal)}, got {getattr(settings, name)!r}"
-        for name, legal in words.items()
-        if getattr(settings, name) not in legal
-    ]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -225,20 +225,6 @@ def test_a_damaged_checkpoint_is_refused_and_runs_no_code(tmp_path, capsys, harm
     assert "must never run" not in capsys.readouterr().out
 
 
-def test_divergence_stops_with_its_epoch_and_the_last_good_checkpoint(tmp_path):
-    settings = TrainSettings(epochs=50, optimiser="sgd", learning_rate=1e12)
-    network = built(unet, preset="small")
-    with pytest.raises(InputError, match=r"diverged at epoch \d+: loss is (nan|inf); lower learn"):
-        train(network, masks_cohort(), settings, folder=tmp_path)
-
-
-def test_a_case_with_nan_is_named_instead_of_the_learning_rate(tmp_path):
-    cohort = classes_cohort(3)
-    cohort.cases[1].image[0, 0, 0] = math.nan
-    with pytest.raises(InputError, match=r"case 'c1'.*finite"):
-        train(small_lenet(), cohort, TrainSettings(epochs=1), folder=tmp_path)
-
-
 def test_an_empty_cohort_is_refused(tmp_path):
     empty = Cohort("none", Task("classification", ("a", "b")), (0, 1), [])
     with pytest.raises(InputError, match="at least 1 case, got 0"):
