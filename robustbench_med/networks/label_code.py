@@ -113,7 +113,8 @@ def check_grid(network: str, size: Sequence[int], levels: int) -> Grid:
 
 def one_hot(target: Tensor, classes: int) -> Tensor:
     """Class indices `(b, *s)` as probabilities `(b, k, *s)` of 0 and 1."""
-    return F.one_hot(target.long(), classes).movedim(-1, 1).float()
+    # Contiguous, as the probabilities that it is held against are: convolutions then agree.
+    return F.one_hot(target.long(), classes).movedim(-1, 1).float().contiguous()
 
 
 def _convolution(before: int, after: int, norm: Norm, stride: int = 1) -> list[nn.Module]:
