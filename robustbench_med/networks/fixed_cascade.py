@@ -22,33 +22,35 @@ class FixedCascade(nn.Module):
         height, width = mask.shape
         like = next(blocks.parameters())
         lines = mask[:, 0].double().to(like.device)
-        back = _inverse_transform(height).to(like.device)
+        back = inverse_transform(height).to(like.device)
         shown = back * lines @ back.mH
         self.blocks = blocks
         kept = torch.eye(height).to(shown) - weight * shown
-        self.register_buffer("readout", _columnwise(_inverse_transform(width)).to(like))
-        self.register_buffer("phase_encode", _columnwise(back * lines).to(like))
-        self.register_buffer("unmeasured", _columnwise(kept).to(like))
+        self.register_buffer("readout", columnwise(inverse_transform(width)).to(like))
+        self.register_buffer("phase_encode", columnwise(back * lines).to(like))
+        self.register_buffer("unmeasured", columnwise(kept).to(like))
         self.weight = weight
 
     def forward(self, image: Tensor) -> Tensor:
         """Map measured k-space `(b, 2, h, w)` to complex images `(b, 2, h, w)`."""
-        rows = _apply(self.readout, image.transpose(2, 3)).transpose(2, 3)
-        measured_part = _apply(self.phase_encode, rows)
+        rows = apply_columnwise(self.readout, image.transpose(2, 3)).transpose(2, 3)
+        measured_part = apply_columnwise(self.phase_encode, rows)
         seen = measured_part
         for block in self.blocks:
-            seen = _apply(self.unmeasured, seen + block(seen)) + self.weight * measured_part
+            seen = (
+                apply_columnwise(self.unmeasured, seen + block(seen)) + self.weight * measured_part
+            )
         return seen
 
 
-def _inverse_transform(length: int) -> Tensor:
+def inverse_transform(length: int) -> Tensor:
     """Matrix of the centred inverse Fourier transform along one axis."""
     shifted = torch.fft.ifftshift(torch.eye(length, dtype=torch.float64), dim=0)
     columns: Tensor = torch.fft.fftshift(torch.fft.ifft(shifted, dim=0, norm="ortho"), dim=0)
     return columns
 
 
-def _columnwise(matrix: Tensor) -> Tensor:
+def columnwise(matrix: Tensor) -> Tensor:
     """Write a complex matrix `(n, n)` as the weights of a convolution over `(b, 2 n, 1, w)`.
 
     The first `n` channels are the real parts.
@@ -58,7 +60,8 @@ def _columnwise(matrix: Tensor) -> Tensor:
     return whole[:, :, None, None]
 
 
-def _apply(weights: Tensor, seen: Tensor) -> Tensor:
+def apply_columnwise(weights: Tensor, seen: Tensor) -> Tensor:
+    """Apply what `columnwise` wrote to each column of complex images `(b, 2, n, w)`."""
     length, other = seen.shape[2:]
     column = seen.reshape(-1, 2 * length, 1, other)
     return F.conv2d(column, weights).reshape(-1, 2, length, other)

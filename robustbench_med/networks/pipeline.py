@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from robustbench_med.errors import InputError
+from robustbench_med.networks.whole_patients import patients_of, slices_of
 from robustbench_med.physics.display import to_unit
 
 
@@ -39,25 +39,10 @@ class Pipeline(nn.Module):
         Raises:
             InputError: If the context has no mask, or a mask of other slices.
         """
-        magnitude = self.magnitude(image, context)
-        logits: Tensor = self.segmentation(magnitude)
-        slices = (len(image), *image.shape[2:-2])
-        return logits.view(*slices, *logits.shape[1:]).movedim(-3, 1)
+        logits: Tensor = self.segmentation(self.magnitude(image, context))
+        return patients_of(logits, image)
 
     def magnitude(self, image: Tensor, context: Mapping[str, Tensor] | None = None) -> Tensor:
         """Reconstructed magnitudes of all slices in [0, 1], `(slices, 1, h, w)`."""
-        known = context or {}
-        if "mask" not in known or known["mask"].shape[2:] != image.shape[2:]:
-            found = tuple(known["mask"].shape) if "mask" in known else "none"
-            raise InputError(
-                f"pipeline: expected a mask (b, 1, *s, h, w) in the context for k-space "
-                f"{tuple(image.shape)}, got {found}"
-            )
-        flat = {name: _slices(known[name]) for name in ("mask", "maps") if name in known}
-        complex_image = self.reconstruction(_slices(image), flat)
+        complex_image = self.reconstruction(*slices_of("pipeline", image, context))
         return to_unit(torch.linalg.vector_norm(complex_image, dim=1, keepdim=True))
-
-
-def _slices(values: Tensor) -> Tensor:
-    """Put every slice first: `(b, c, *s, h, w)` to `(slices, c, h, w)`."""
-    return values.movedim(1, -3).flatten(0, -4)
