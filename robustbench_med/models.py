@@ -2,7 +2,6 @@
 
 import hashlib
 import inspect
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -16,12 +15,13 @@ from robustbench_med.onnx_model import OnnxModel
 from robustbench_med.training.card import Card, read_card
 from robustbench_med.training.network import (
     Entry,
-    build_network,
     build_seeded,
+    is_stage,
     network_settings,
     save_model,
     used,
 )
+from robustbench_med.training.network import build_network as build_fresh
 from robustbench_med.training.weights import file_sha256, fill, network_digest, read_weights
 
 __all__ = [
@@ -64,9 +64,27 @@ def load_model(
         return _load_onnx(entry, cohort, base)
     if ":" in use and not _is_untrained(entry):
         return _load_python(entry, cohort, place)
-    if any(_is_stage(value) for value in entry.values()):
+    if "weights" not in entry and any(is_stage(value) for value in entry.values()):
         return _load_joined(entry, cohort, place, base)
     return _load_trained(entry, cohort, place, base)
+
+
+def build_network(entry: Entry, cohort: Cohort, *, seed: int = 0) -> nn.Module:
+    """Build the network of a plan's model table, ready for training.
+
+    Its weights are fresh, but those of networks that it is made of (pipeline) are read, where
+    their tables name a file. The global random state is left as it was.
+
+    Raises:
+        InputError: If the settings do not fit the network or the cohort, or weights are missing,
+            altered or of another network or task than asked for.
+    """
+    ready = {
+        key: _stage(value, cohort, Path())
+        for key, value in entry.items()
+        if is_stage(value) and "weights" in value
+    }
+    return build_fresh(entry, cohort, seed=seed, ready=ready)
 
 
 def model_digest(model: Model) -> str:
@@ -165,16 +183,12 @@ def _load_joined(entry: Entry, cohort: Cohort | None, device: str, base: Path) -
     if cohort is None:
         raise InputError(f"model {used(entry)!r}: needs a cohort for its task and bounds")
     stages = {
-        key: _stage(value, cohort, base) if _is_stage(value) else value
+        key: _stage(value, cohort, base) if is_stage(value) else value
         for key, value in entry.items()
         if key != "use"
     }
     network = build_seeded(used(entry), stages, seed=0)
     return TorchModel(network.to(device), cohort.task, cohort.bounds)
-
-
-def _is_stage(value: object) -> bool:
-    return isinstance(value, Mapping) and "use" in value
 
 
 def _stage(entry: Entry, cohort: Cohort, base: Path) -> nn.Module:

@@ -139,7 +139,7 @@ def parse_plan(raw: Mapping[str, Any], path: Path) -> Plan:
         seed=fields.integer("seed", 0, least=0),
         device=fields.choice("device", ("auto", "cpu", "cuda")),
         cohort=cohort,
-        model=_model(fields.table("model")),
+        model=_model(fields.table("model"), folder),
         metrics=tuple(metric for metric, _ in metrics),
         tolerances={metric.name: worst for metric, worst in metrics if worst is not None},
         subgroups=fields.columns("subgroups"),
@@ -169,7 +169,7 @@ def _cohort(fields: Fields, folder: Path) -> Component:
     return Component(use, use, settings)
 
 
-def _model(fields: Fields) -> Settings:
+def _model(fields: Fields, folder: Path) -> Settings:
     use = fields.text("use")
     settings = fields.rest()
     listed = {k: v for k, v in settings.items() if k not in ("weights", "classes", "size")}
@@ -178,7 +178,14 @@ def _model(fields: Fields) -> Settings:
             fields.tell(f"unknown key {key!r}; did you mean 'weights'?")
             del listed[key]
         fields.check_component("networks", use, listed, build_it=False)
-    return {"use": use, **settings}
+    return {"use": use, **{key: _located(value, folder) for key, value in settings.items()}}
+
+
+def _located(value: object, folder: Path) -> object:
+    """A network that another one is made of, with its weights where they are."""
+    if isinstance(value, Mapping) and isinstance(value.get("weights"), str):
+        return {**value, "weights": str(folder / value["weights"])}
+    return value
 
 
 def _metric(fields: Fields) -> tuple[Component, float | None]:

@@ -5,6 +5,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,23 +15,35 @@ import robustbench_med
 from robustbench_med.cases import Cohort
 from robustbench_med.components import build, find
 from robustbench_med.errors import InputError
-from robustbench_med.training.card import Card, cohort_digest, write_card
+from robustbench_med.training.card import Card, cohort_digest, read_card, write_card
 from robustbench_med.training.settings import TrainSettings
-from robustbench_med.training.weights import file_sha256, save_weights
+from robustbench_med.training.weights import describe_file, file_sha256, save_weights
 
 Entry = Mapping[str, Any]
 OWN_KEYS = ("use", "weights", "task", "bounds")
 
 
-def build_network(entry: Entry, cohort: Cohort, *, seed: int = 0) -> nn.Module:
+def build_network(
+    entry: Entry,
+    cohort: Cohort,
+    *,
+    seed: int = 0,
+    ready: Mapping[str, nn.Module] = MappingProxyType({}),
+) -> nn.Module:
     """Build the network of a plan's model table, with fresh weights, ready for training.
 
     The global random state is left as it was.
 
+    Args:
+        entry: The model table.
+        cohort: What it will learn from.
+        seed: Of the weights.
+        ready: Networks that it is made of and that stand already, by their keys in the table.
+
     Raises:
         InputError: If the settings do not fit the network or the cohort.
     """
-    return build_seeded(used(entry), network_settings(entry, cohort), seed)
+    return build_seeded(used(entry), {**network_settings(entry, cohort), **ready}, seed)
 
 
 def save_model(
@@ -79,15 +92,25 @@ def used(entry: Entry) -> str:
 def network_settings(entry: Entry, known: Cohort | Card | None) -> dict[str, Any]:
     """Join the settings in a plan's model table with those that cohort or card decide.
 
-    Without a card, the network's defaults fill the rest.
+    Without a card, the network's defaults fill the rest. The tables of networks that it is made
+    of become settings in full, with the digest of the weights that they start from.
 
     Raises:
         InputError: If the two contradict each other.
     """
-    if isinstance(known, Card):
-        return _joined(entry, known.settings, "model card")
     use = used(entry)
-    return _defaults(use) | _joined(entry, _known_from(known, use), "cohort")
+    stages = {key: value for key, value in entry.items() if is_stage(value)}
+    plain = {key: value for key, value in entry.items() if key not in stages}
+    if isinstance(known, Card):
+        _check_stages(use, stages, known)
+        return _joined(plain, known.settings, "model card")
+    full = {key: _stage_settings(stage) for key, stage in stages.items()}
+    return {**_defaults(use), **_joined(plain, _known_from(known, use), "cohort"), **full}
+
+
+def is_stage(value: object) -> bool:
+    """Whether a setting is a model table: a network that another one is made of."""
+    return isinstance(value, Mapping) and "use" in value
 
 
 def card_settings(card: Card) -> dict[str, Any]:
@@ -97,12 +120,45 @@ def card_settings(card: Card) -> dict[str, Any]:
 
 def build_seeded(use: str, settings: Mapping[str, Any], seed: int) -> nn.Module:
     """Build a network whose weights `seed` decides; the global random state stays."""
+    built = {
+        key: _build_stage(value, seed) if is_stage(value) else value
+        for key, value in settings.items()
+    }
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        network = build("networks", use, **settings)
+        network = build("networks", use, **built)
     if not isinstance(network, nn.Module):
         raise InputError(f"network {use!r}: expected a torch module, got {type(network).__name__}")
     return network
+
+
+def _build_stage(settings: Mapping[str, Any], seed: int) -> nn.Module:
+    own = {key: value for key, value in settings.items() if key not in OWN_KEYS}
+    return build_seeded(used(settings), own, seed)
+
+
+def _stage_settings(stage: Entry) -> dict[str, Any]:
+    """What one of several networks is built with, and the weights that it starts from."""
+    path = Path(stage["weights"]) if "weights" in stage else None
+    start = {} if path is None else {"weights": describe_file(path)}
+    card = None if path is None else read_card(path)
+    if card is None:
+        return {"use": used(stage), **network_settings(stage, None), **start}
+    told = network_settings(stage, card)
+    return {"use": used(stage), **card_settings(card), **told, **start}
+
+
+def _check_stages(use: str, stages: Mapping[str, Entry], card: Card) -> None:
+    """Refuse a table that the card contradicts; which weights it began with is past."""
+    wrong = [
+        f"{key}.{name} is {value!r} in the plan, {_plain(there.get(name))!r} in the model card"
+        for key, stage in stages.items()
+        for there in [card.settings.get(key, {})]
+        for name, value in stage.items()
+        if name not in ("weights", "task", "bounds") and _plain(value) != there.get(name)
+    ]
+    if wrong:
+        raise InputError(f"model {use!r}: {'; '.join(wrong)}")
 
 
 def _known_from(cohort: Cohort | None, use: str) -> dict[str, Any]:

@@ -5,10 +5,13 @@ import torch
 
 import robustbench_med as rb
 from robustbench_med.cases import stack
-from robustbench_med.models import load_model, save_model
+from robustbench_med.models import build_network, load_model, network_settings, save_model
 from robustbench_med.networks import pipeline
 from robustbench_med.physics.display import to_unit
+from robustbench_med.plan import parse_plan
 from robustbench_med.streams import CaseRng
+from robustbench_med.training.loop import train
+from robustbench_med.training.network import card_settings
 from robustbench_med.training.settings import TrainSettings
 
 SMALL = {"size": 72, "pixel_mm": 2.0}
@@ -123,3 +126,98 @@ def test_kspace_without_a_mask_is_refused():
     )
     with pytest.raises(rb.InputError, match="expected a mask"):
         joined(torch.zeros(1, 2, 2, 3, 64, 64), {"mask": torch.ones(1, 1, 64, 64)})
+
+
+def written(folder):
+    """Both stages as `rbmed train` leaves them, and the model table of both joined."""
+    for name, task in (("deep_cascade", "reconstruction"), ("unet", "segmentation")):
+        found = cohort(task)
+        entry = {"use": name, "preset": "small"}
+        network = build_network(entry, found, seed=5)
+        save_model(folder / f"{name}.safetensors", entry, network, found, TrainSettings(), [])
+    return {
+        "use": "pipeline",
+        "weights": "tuned.safetensors",
+        "reconstruction": {
+            "use": "deep_cascade",
+            "weights": str(folder / "deep_cascade.safetensors"),
+        },
+        "segmentation": {"use": "unet", "weights": str(folder / "unet.safetensors")},
+    }
+
+
+def test_training_starts_from_the_weights_of_the_parts(tmp_path):
+    entry, patients = written(tmp_path), cohort("chain")
+    network = build_network(entry, patients)
+    untuned = load_model({k: v for k, v in entry.items() if k != "weights"}, cohort=patients)
+    for name, value in untuned.network.state_dict().items():
+        assert torch.equal(network.state_dict()[name], value)
+
+
+def test_a_pipeline_is_tuned_end_to_end_kept_and_loaded(tmp_path):
+    entry, patients = written(tmp_path), cohort("chain", 2)
+    network = build_network(entry, patients)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    settings = TrainSettings(epochs=2, batch_size=2, loss={"use": "measure_ce"}, learning_rate=1e-3)
+    curve = train(network, patients, settings, folder=tmp_path / "checkpoint")
+    assert curve[1]["loss"] < curve[0]["loss"]
+    changed = {name.split(".")[0] for name, value in network.state_dict().items()
+               if not torch.equal(value, before[name])}  # fmt: skip
+    assert changed == {"reconstruction", "segmentation"}
+    card = save_model(tmp_path / "tuned.safetensors", entry, network, patients, settings, curve)
+    assert card.settings == network_settings(entry, patients) == card_settings(card)
+    assert card.settings["segmentation"]["preset"] == "small"
+    assert card.settings["segmentation"]["weights"].keys() == {"file", "sha256"}
+    assert str(tmp_path) not in (tmp_path / "tuned.json").read_text()
+    batch = stack([patients.cases[0]])
+    # The parts' own files are no longer needed.
+    for name in ("deep_cascade", "unet"):
+        (tmp_path / f"{name}.safetensors").unlink()
+    model = load_model(entry, cohort=patients, folder=tmp_path)
+    with torch.no_grad():
+        assert torch.equal(model(batch.image, batch.context), network(batch.image, batch.context))
+
+
+def test_other_weights_of_a_part_are_another_training(tmp_path):
+    entry, patients = written(tmp_path), cohort("chain")
+    before = network_settings(entry, patients)
+    assert network_settings(entry, patients) == before
+    found = cohort("segmentation")
+    other = {"use": "unet", "preset": "small"}
+    network = build_network(other, found, seed=6)
+    save_model(tmp_path / "unet.safetensors", other, network, found, TrainSettings(), [])
+    assert network_settings(entry, patients) != before
+
+
+def test_a_part_without_weights_starts_fresh(tmp_path):
+    entry, patients = written(tmp_path), cohort("chain")
+    entry["segmentation"] = {"use": "unet", "preset": "small", "classes": 4}
+    one, same, other = (build_network(entry, patients, seed=seed) for seed in (1, 1, 2))
+    weights = [n.segmentation.head.weight for n in (one, same, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert torch.equal(*(n.reconstruction.blocks[0][0].weight for n in (one, other)))
+
+
+def test_a_tuned_pipeline_of_other_parts_is_refused(tmp_path):
+    entry, patients = written(tmp_path), cohort("chain")
+    network = build_network(entry, patients)
+    save_model(tmp_path / "tuned.safetensors", entry, network, patients, TrainSettings(), [])
+    other = entry | {"reconstruction": {"use": "zero_filled"}}
+    with pytest.raises(rb.InputError, match="'zero_filled' in the plan, 'deep_cascade' in the mod"):
+        load_model(other, cohort=patients, folder=tmp_path)
+    other = entry | {"segmentation": {"use": "unet", "preset": "full"}}
+    with pytest.raises(rb.InputError, match=r"segmentation\.preset is 'full' in the plan, 'small'"):
+        load_model(other, cohort=patients, folder=tmp_path)
+
+
+def test_a_plan_finds_the_weights_of_parts_beside_itself(tmp_path):
+    raw = {
+        "name": "x",
+        "cohort": {"use": "synthetic_cine", "task": "chain"},
+        "model": written(tmp_path)
+        | {"segmentation": {"use": "unet", "weights": "unet.safetensors"}},
+    }
+    found = parse_plan(raw, tmp_path / "plan.toml").model
+    assert found["segmentation"]["weights"] == str(tmp_path / "unet.safetensors")
+    assert found["weights"] == "tuned.safetensors"
