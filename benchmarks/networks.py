@@ -1,0 +1,245 @@
+"""How well every reference system works on simulated patients, and what it costs.
+
+Each system is a plan in examples/systems: trained and run by the code of the commands, its quality
+with intervals over patients from the run's own table. Beside it: parameters, floating-point
+operations of a forward and a backward pass of one case (matrix products and convolutions; Fourier
+transforms and element-wise work are not counted), cases a second and peak memory on one thread.
+For reconstruction, at accelerations 4 and 8, the paired differences between systems.
+
+    python benchmarks/networks.py [--folder runs/systems] [--only TEXT]
+
+What is trained, run or stored already is kept, so that it can be stopped and started again.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from robustbench_med.cases import Batch, Cohort
+from robustbench_med.commands.train import train_plan
+from robustbench_med.model import TorchModel
+from robustbench_med.models import load_model
+from robustbench_med.plan import Plan, load_plan
+from robustbench_med.questions import build_cohort
+from robustbench_med.runfolder import Run
+from robustbench_med.running import run_plan
+from robustbench_med.statistics.bootstrap import draw_patients, generator, replicate
+from robustbench_med.statistics.studentised import limits
+
+PLANS = Path(__file__).parents[1] / "examples" / "systems"
+RESULT = Path(__file__).parent / "results" / "networks.json"
+BATCH, REPEATS = 8, 5
+
+
+class System(NamedTuple):
+    """A plan, and what is changed in it.
+
+    Attributes:
+        plan: Name of the file.
+        suffix: Of the name, where something is changed.
+        changed: Text by text that takes its place.
+    """
+
+    plan: str
+    suffix: str = ""
+    changed: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Key in the results."""
+        return self.plan + self.suffix
+
+
+AT_8 = (("acceleration = 4", "acceleration = 8"), ("centre_lines = 6", "centre_lines = 4"))
+RECONSTRUCTIONS = (
+    "zero_filled", "total_variation", "wavelet_l1", "fastmri_unet", "deep_cascade",
+)  # fmt: skip
+OTHERS = (
+    "dynamic_zero_filled", "dynamic_cascade", "crnn_mri",
+    "linear", "spline", "espcn", "acnn_sr_plain", "acnn_sr",
+    "unet", "fcn8s", "bai_fcn", "deepmedic", "acnn_seg_plain", "acnn_seg", "tl_network",
+    "lenet", "resnet", "mlp", "rules",
+)  # fmt: skip
+SYSTEMS = (
+    *(System(name) for name in RECONSTRUCTIONS),
+    *(System(name, "@8", AT_8) for name in RECONSTRUCTIONS),
+    *(System(name) for name in OTHERS if (PLANS / f"{name}.toml").is_file()),
+)
+PAIRS = (
+    ("deep_cascade", "total_variation"), ("deep_cascade", "wavelet_l1"),
+    ("deep_cascade", "fastmri_unet"), ("total_variation", "zero_filled"),
+    ("wavelet_l1", "zero_filled"), ("fastmri_unet", "zero_filled"),
+)  # fmt: skip
+
+
+def placed(system: System, folder: Path) -> Plan:
+    """Copy the plan with its changes to where weights and runs are kept, and load it."""
+    plans = folder / "plans"
+    plans.mkdir(parents=True, exist_ok=True)
+    text = (PLANS / f"{system.plan}.toml").read_text(encoding="utf-8")
+    for old, new in system.changed:
+        if old not in text:
+            raise SystemExit(f"{system.plan}.toml: expected {old!r} in it")
+        text = text.replace(old, new)
+    if system.suffix:
+        text = re.sub(r"weights/(\w+)\.", rf"weights/\1{system.suffix}.", text)
+    path = plans / f"{system.name}.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_plan(path)
+
+
+def ran(plan: Plan, system: System, folder: Path) -> tuple[Run, float | None]:
+    """Train the plan's network if it has one to train, and run it; with seconds of training."""
+    seconds = None
+    if plan.train is not None:
+        card, _ = train_plan(plan, quiet=False)
+        seconds = round(sum(row["seconds"] for row in card.curve), 1)
+    return run_plan(plan, folder / system.name.replace("@", "-at-")), seconds
+
+
+def quality(run: Run) -> dict[str, Any]:
+    """Clean values of every metric that the plan names, all patients."""
+    table = run.estimates
+    rows = table[(table["probe"] == "clean") & (table["group"] == "all")]
+    kept = ("value", "low", "high", "patients", "method")
+    return {
+        row.metric: {name: _short(getattr(row, name)) for name in kept}
+        for row in rows.itertuples()
+        if row.metric in run.manifest["metrics"]
+    }
+
+
+def _short(value: Any) -> Any:  # noqa: ANN401
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def _asked(plan: Plan) -> tuple[TorchModel, Cohort]:
+    cohort = build_cohort(plan)
+    model = load_model(plan.model, cohort=cohort, device="cpu", folder=plan.folder)
+    if not isinstance(model, TorchModel):
+        raise SystemExit(f"{plan.name}: expected a network, got {type(model).__name__}")
+    return model, cohort
+
+
+def operations(model: TorchModel, batch: Batch) -> dict[str, int]:
+    """Floating-point operations of a batch of one case."""
+    with FlopCounterMode(display=False) as forward, torch.no_grad():
+        model(batch.image, batch.context)
+    image = batch.image.clone().requires_grad_()
+    with FlopCounterMode(display=False) as both:
+        model(image, batch.context).abs().sum().backward()
+    return {"forward": forward.get_total_flops(), "both": both.get_total_flops()}
+
+
+def cost(system: System, folder: Path) -> dict[str, Any]:
+    """Parameters, operations, speed and memory, in this process: it should be a fresh one."""
+    torch.set_num_threads(1)
+    model, cohort = _asked(placed(system, folder))
+    batch = next(iter(cohort.batches(BATCH)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    spent = []
+    for _ in range(REPEATS + 1):
+        started = time.process_time()
+        with torch.no_grad():
+            model(batch.image, batch.context)
+        spent.append(time.process_time() - started)
+    image = batch.image.clone().requires_grad_()
+    model(image, batch.context).abs().sum().backward()
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "parameters": sum(p.numel() for p in model.network.parameters()),
+        "flops": operations(model, next(iter(cohort.batches(1)))),
+        "cases_per_second": round(len(batch) / float(np.median(spent[1:])), 2),
+        "peak_mib": round(after), "added_mib": round(after - before), "batch": len(batch),
+    }  # fmt: skip
+
+
+def cost_in_a_fresh_process(system: System, folder: Path) -> dict[str, Any]:
+    """As `cost`: the peak memory of a process never falls."""
+    command = [sys.executable, "-P", __file__, "--folder", str(folder), "--cost-of", system.name]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def paired(first: Run, second: Run) -> dict[str, dict[str, Any]]:
+    """First minus second, patient by patient, by metric: the mean with a studentised interval."""
+    values = [_by_patient(run) for run in (first, second)]
+    found = {}
+    for metric in values[0]:
+        both = values[0][metric].to_frame("first").join(values[1][metric].rename("second"))
+        gaps = (both["first"] - both["second"]).dropna().to_numpy()
+        influence = ((gaps - gaps.mean()) / len(gaps))[:, None]
+        error = np.array([gaps.std(ddof=1) / len(gaps) ** 0.5])
+        table = draw_patients(len(gaps), generator(0, metric))
+        replicates = replicate(table, influence, np.ones((len(gaps), 1), dtype=bool))
+        low, high = limits(np.array([gaps.mean()]), error, replicates)
+        found[metric] = {"difference": _short(float(gaps.mean())), "low": _short(float(low[0])),
+                         "high": _short(float(high[0])), "patients": len(gaps)}  # fmt: skip
+    return found
+
+
+def _by_patient(run: Run) -> dict[str, Any]:
+    """Mean of each patient's cases, by metric."""
+    records = run.records[run.records["probe"] == "clean"]
+    known = records.merge(run.cases[["case_id", "patient_id"]], on="case_id")
+    named = known[known["metric"].isin(run.manifest["metrics"])]
+    return {m: g.groupby("patient_id")["value"].mean() for m, g in named.groupby("metric")}
+
+
+def main() -> None:
+    """Measure every system that is not stored, print and store it."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--folder", type=Path, default=Path("runs") / "systems")
+    options.add_argument("--only", default="", help="systems whose name has this in it")
+    options.add_argument("--cost-of", default="", help=argparse.SUPPRESS)
+    asked = options.parse_args()
+    by_name = {system.name: system for system in SYSTEMS}
+    if asked.cost_of:
+        print(json.dumps(cost(by_name[asked.cost_of], asked.folder)))
+        return
+    torch.set_num_threads(1)
+    stored = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {}
+    result = {"systems": {}, "pairs": {}} | stored
+    for system in (s for s in SYSTEMS if asked.only in s.name and s.name not in result["systems"]):
+        plan = placed(system, asked.folder)
+        run, seconds = ran(plan, system, asked.folder)
+        result["systems"][system.name] = {
+            "task": run.manifest["task"]["kind"], "quality": quality(run),
+            **cost_in_a_fresh_process(system, asked.folder), "training_seconds": seconds,
+        }  # fmt: skip
+        print(json.dumps({system.name: result["systems"][system.name]}), flush=True)
+        _store(result)
+    for suffix in ("", "@8"):
+        for pair in PAIRS:
+            key = " minus ".join(f"{name}{suffix}" for name in pair)
+            if all(f"{name}{suffix}" in result["systems"] for name in pair):
+                runs = [Run.open(asked.folder / f"{name}{suffix.replace('@', '-at-')}")
+                        for name in pair]  # fmt: skip
+                result["pairs"][key] = paired(*runs)
+                print(json.dumps({key: result["pairs"][key]}), flush=True)
+    _store(result)
+
+
+def _store(result: dict[str, Any]) -> None:
+    machine = {"cpu": platform.machine(), "cores": os.cpu_count(), "threads": 1,
+               "torch": torch.__version__}  # fmt: skip
+    ordered = {s.name: result["systems"][s.name] for s in SYSTEMS if s.name in result["systems"]}
+    content = {"machine": machine, "systems": ordered, "pairs": result["pairs"]}
+    RESULT.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
