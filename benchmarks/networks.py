@@ -63,24 +63,20 @@ class System(NamedTuple):
 
 
 AT_8 = (("acceleration = 4", "acceleration = 8"), ("centre_lines = 6", "centre_lines = 4"))
-RECONSTRUCTIONS = (
-    "zero_filled", "total_variation", "wavelet_l1", "fastmri_unet", "deep_cascade",
-)  # fmt: skip
+RECONSTRUCTIONS = ("zero_filled", "total_variation", "wavelet_l1", "deep_cascade")
 OTHERS = (
-    "dynamic_zero_filled", "dynamic_cascade", "crnn_mri",
-    "linear", "spline", "espcn", "acnn_sr_plain", "acnn_sr",
-    "unet", "fcn8s", "bai_fcn", "deepmedic", "acnn_seg_plain", "acnn_seg", "tl_network",
-    "lenet", "resnet", "mlp", "rules",
+    "linear", "in_plane_cubic", "spline", "espcn",
+    "unet", "fcn8s", "bai_fcn", "tl_1_autoencoder", "tl_2_predictor", "tl_3_joint",
+    "acnn_seg_plain", "acnn_seg", "acnn_sr_plain", "acnn_sr", "lenet", "resnet",
 )  # fmt: skip
 SYSTEMS = (
     *(System(name) for name in RECONSTRUCTIONS),
     *(System(name, "@8", AT_8) for name in RECONSTRUCTIONS),
-    *(System(name) for name in OTHERS if (PLANS / f"{name}.toml").is_file()),
+    *(System(name) for name in OTHERS),
 )
 PAIRS = (
     ("deep_cascade", "total_variation"), ("deep_cascade", "wavelet_l1"),
-    ("deep_cascade", "fastmri_unet"), ("total_variation", "zero_filled"),
-    ("wavelet_l1", "zero_filled"), ("fastmri_unet", "zero_filled"),
+    ("total_variation", "zero_filled"), ("wavelet_l1", "zero_filled"),
 )  # fmt: skip
 
 

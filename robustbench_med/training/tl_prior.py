@@ -28,7 +28,7 @@ def tl_prior(weights: str, device: torch.device) -> tuple[TlNetwork, Task]:
     path = Path(weights)
     if not path.is_file():
         raise InputError(
-            f"weights {path}: not there; train a tl_network first, as in examples/acnn"
+            f"weights {path}: not there; train a tl_network first, as in examples/systems"
         )
     status = path.stat()
     return _read(path, str(device), status.st_mtime_ns, status.st_size)
