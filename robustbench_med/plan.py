@@ -13,6 +13,7 @@ from robustbench_med.components import Kind
 from robustbench_med.errors import InputError, raise_together
 from robustbench_med.plan_fields import Fields, expand
 from robustbench_med.plan_splits import Calibration, read_against, read_calibration, tested_split
+from robustbench_med.plan_train import read_train
 
 Settings = Mapping[str, Any]
 
@@ -131,7 +132,7 @@ def parse_plan(raw: Mapping[str, Any], path: Path) -> Plan:
     cohort = _cohort(fields.table("cohort"), folder)
     tested = tested_split(cohort.use, cohort.settings)
     metrics = [_metric(entry) for entry in fields.tables("metrics")]
-    train = _train(fields, folder)
+    train = read_train(fields, folder, cohort.use, tested)
     plan = Plan(
         name=fields.name("name"),
         folder=folder,
@@ -210,21 +211,6 @@ def _asked(fields: Fields, kind: Kind) -> Asked:
     settings = fields.rest()
     fields.check_component(kind, use, settings)
     return Asked(Component(use, name, settings), levels, count)
-
-
-def _train(fields: Fields, folder: Path) -> Settings | None:
-    if not fields.has("train"):
-        return None
-    from robustbench_med.training.settings import TrainSettings
-
-    table = fields.table("train")
-    settings = table.rest()
-    for key in ("loss", "defence"):
-        component = settings.get(key)
-        if isinstance(component, Mapping) and isinstance(component.get("weights"), str):
-            settings[key] = {**component, "weights": str(folder / component["weights"])}
-    table.attempt(TrainSettings, settings)
-    return settings
 
 
 def _check_policy(plan: Plan, where: str, problems: list[str]) -> None:

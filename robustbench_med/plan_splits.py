@@ -78,7 +78,7 @@ def read_against(fields: Fields, use: str, tested: str | None) -> str | None:
     name: str | None = fields.text("against", None)
     if not name:
         return None
-    if not _takes_split(use):
+    if not takes_split(use):
         fields.tell(f"against: the cohort {use!r} has no setting 'split'")
     elif tested is None:
         fields.tell("against: all cases are tested; name the tested ones: split, in [cohort]")
@@ -99,7 +99,8 @@ def tested_split(use: str, settings: Mapping[str, Any]) -> str | None:
     return default if isinstance(default, str) else None
 
 
-def _takes_split(use: str) -> bool:
+def takes_split(use: str) -> bool:
+    """Whether a cohort can be asked for a split; True of one that cannot be found."""
     try:
         taken = inspect.signature(find("cohorts", use)).parameters
     except RobustbenchMedError:

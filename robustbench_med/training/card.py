@@ -26,7 +26,9 @@ class Card:
         weights_sha256: Of the weights' file.
         cohort: Name of the cohort it was trained on.
         cohort_digest: See `cohort_digest`.
+        validation_digest: Of the cases that were scored after each epoch; empty without any.
         training: `TrainSettings.described()`.
+        processes: That trained together, each with batches of its own.
         curve: What `train` returned.
         versions: Of this package, torch and Python.
         date: When the weights were written, ISO 8601, UTC.
@@ -48,6 +50,8 @@ class Card:
     versions: Mapping[str, str] = field(default_factory=dict)
     date: str = ""
     operating_points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    validation_digest: str = ""
+    processes: int = 1
 
 
 def card_path(weights: Path) -> Path:

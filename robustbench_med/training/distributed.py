@@ -90,7 +90,6 @@ def joined(device: str) -> Iterator[str]:
         torch.cuda.set_device(local)
     # Objects and counts go through gloo, gradients on a device through nccl.
     distributed.init_process_group("cpu:gloo,cuda:nccl" if device != "cpu" else "gloo")
-    try:
-        yield device
-    finally:
-        distributed.destroy_process_group()
+    yield device
+    # Not after an error: others may wait for this process, and taking leave of them may hang.
+    distributed.destroy_process_group()

@@ -1,23 +1,24 @@
 """The training loop: epochs over a cohort, a checkpoint after each."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from robustbench_med.cases import Cohort
-from robustbench_med.errors import InputError
 from robustbench_med.training import checkpoint
 from robustbench_med.training.averaging import copied, standing_in
 from robustbench_med.training.checkpoint import Kept, Row
 from robustbench_med.training.divergence import DivergedError
 from robustbench_med.training.early_stop import best_epoch, is_over
 from robustbench_med.training.loading import Loader, loader
+from robustbench_med.training.resuming import identity, resume, snapshot
 from robustbench_med.training.schedule import learning_rate, set_learning_rate
 from robustbench_med.training.seeding import seeded
-from robustbench_med.training.session import Session, begin, identity, resume, snapshot
+from robustbench_med.training.session import Session, begin
 from robustbench_med.training.settings import TrainSettings
 from robustbench_med.training.steps import Progress, one_epoch, validate
 from robustbench_med.training.weights import Weights
@@ -62,27 +63,22 @@ def train(  # noqa: PLR0913
         DivergedError: An `InputError`; the weights of the last finished epoch are kept.
         IncompleteError: If a worker process is ended from outside.
     """
-    if settings.patience is not None and (validation is None or len(validation) == 0):
-        raise InputError("train: patience needs validation cases to wait for")
-    session = begin(network, cohort, settings, torch.device(device))
-    needed = identity(session, cohort, validation)
-    curve, best = resume(session, folder, needed)
     cohorts = [cohort] if validation is None else [cohort, validation]
+    session = begin(network, cohorts, settings, torch.device(device))
+    needed = identity(session, cohorts)
+    curve, best = resume(session, folder, needed)
     with reading(cohorts, settings.workers) as reads:
         load = loader(reads, cohorts, settings.batch_size, session.processes)
         sizes = [len(each) for each in cohorts]
         while len(curve) < settings.epochs and not is_over(curve, settings.patience):
-            try:
-                row = _learn(session, load, sizes, curve, on_step)
-            except DivergedError as error:
-                raise DivergedError(f"{error}; {_advice(session, folder, curve)}") from error
-            curve.append(row)
-            if row.get("best_epoch") == len(curve):
+            with _advised(session, folder, len(curve)):
+                curve.append(_learn(session, load, sizes, curve, on_step))
+            if curve[-1].get("best_epoch") == len(curve):
                 best = Kept(len(curve), copied(_answering(session)))
             if session.processes.rank == 0:
                 checkpoint.save(folder, snapshot(session, needed, curve, best))
             if on_epoch is not None:
-                on_epoch(row)
+                on_epoch(curve[-1])
     network.load_state_dict(_answering(session) if best is None else best.weights)
     network.eval()
     return curve
@@ -120,13 +116,17 @@ def _answering(session: Session) -> Weights:
     return _averaged(session) or session.model.network.state_dict()
 
 
-def _advice(session: Session, folder: Path, curve: Sequence[Row]) -> str:
-    """What can be done about a training that diverged."""
-    advice = f"lower learning_rate ({session.settings.learning_rate:g})"
-    aside = checkpoint.set_aside(folder) if session.processes.rank == 0 else None
-    if aside is None:
-        return advice
-    return (
-        f"{advice}; the weights after epoch {len(curve)} are kept in {aside}: to go on from them, "
-        f'delete {folder} and set start = "{aside}" in [train]'
-    )
+@contextmanager
+def _advised(session: Session, folder: Path, finished: int) -> Iterator[None]:
+    """Say what can be done about a training that diverges, and set aside what it can go on from."""
+    try:
+        yield
+    except DivergedError as error:
+        advice = f"{error}; lower learning_rate ({session.settings.learning_rate:g})"
+        aside = checkpoint.set_aside(folder) if session.processes.rank == 0 else None
+        if aside is not None:
+            advice += (
+                f"; the weights after epoch {finished} are kept in {aside}: to go on from them, "
+                f'delete {folder} and set start = "{aside}" in [train]'
+            )
+        raise DivergedError(advice) from error

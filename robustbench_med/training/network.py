@@ -16,6 +16,7 @@ from robustbench_med.cases import Cohort
 from robustbench_med.components import build, find
 from robustbench_med.errors import InputError
 from robustbench_med.training.card import Card, cohort_digest, read_card, write_card
+from robustbench_med.training.distributed import here
 from robustbench_med.training.settings import TrainSettings
 from robustbench_med.training.weights import describe_file, file_sha256, save_weights
 
@@ -46,15 +47,26 @@ def build_network(
     return build_seeded(used(entry), {**network_settings(entry, cohort), **ready}, seed)
 
 
-def save_model(
+def save_model(  # noqa: PLR0913
     weights: str | Path,
     entry: Entry,
     network: nn.Module,
     cohort: Cohort,
     settings: TrainSettings,
     curve: Sequence[Mapping[str, float]],
+    *,
+    validation: Cohort | None = None,
 ) -> Card:
     """Write a trained network's weights (safetensors), and its card beside them.
+
+    Args:
+        weights: Where to.
+        entry: The plan's model table.
+        network: As trained.
+        cohort: That it was trained on.
+        settings: That it was trained with.
+        curve: What `train` returned.
+        validation: Cohort that was scored after each epoch.
 
     Raises:
         InputError: If the path does not end in .safetensors, or cannot be written.
@@ -72,6 +84,8 @@ def save_model(
         weights_sha256=file_sha256(path),
         cohort=cohort.name,
         cohort_digest=cohort_digest(cohort),
+        validation_digest=cohort_digest(validation) if validation is not None else "",
+        processes=here().count,
         training=settings.described(),
         curve=list(curve),
         versions=_versions(),

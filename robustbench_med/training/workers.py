@@ -17,6 +17,7 @@ import torch
 
 from robustbench_med.cases import Case, Cohort
 from robustbench_med.errors import IncompleteError, InputError
+from robustbench_med.training.distributed import here
 
 Reads = Callable[[int, Sequence[int]], Iterator[Case]]
 """Reads cases: number of the cohort, their indices; yields them in that order."""
@@ -52,14 +53,21 @@ def reading(cohorts: Sequence[Cohort], workers: int) -> Iterator[Reads]:
 
 def suitable_workers(cohort: Cohort) -> int:
     """How many workers shorten a training: none where making all cases takes a few seconds."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if isinstance(cohort.cases, (list, tuple)) or not cohort.cases or (cores or 1) < 2:
+    free = _cores() // here().count - 1
+    if isinstance(cohort.cases, (list, tuple)) or not cohort.cases or free < 1:
         return 0
     started, timed = time.perf_counter(), min(TIMED, len(cohort))
     for index in range(timed):
         cohort.cases[index * len(cohort) // timed]
     seconds = (time.perf_counter() - started) / timed * len(cohort)
-    return min(MOST, (cores or 1) - 1) if seconds > LONG_S else 0
+    return min(MOST, free) if seconds > LONG_S else 0
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _sent(cases: list[Sequence[Case]]) -> bytes:
