@@ -2,17 +2,18 @@
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
 
 from robustbench_med.errors import InputError
+from robustbench_med.networks.consistency import consistency_weight, consistent
 from robustbench_med.networks.fixed_cascade import FixedCascade
-from robustbench_med.networks.measured import measured
-from robustbench_med.physics.coils import adjoint, forward
-from robustbench_med.physics.fourier import to_channels, to_complex
+from robustbench_med.networks.measured import by_frame, measured
+from robustbench_med.physics.coils import adjoint
+from robustbench_med.physics.fourier import to_channels
 
 Preset = Literal["full", "small"]
 
@@ -59,33 +60,18 @@ def deep_cascade(
             "deep_cascade: in_channels must be even, two for each coil, and classes 2, the real "
             f"and imaginary part, got {in_channels} and {classes}"
         )
-    if noise_weight is not None and not (math.isfinite(noise_weight) and noise_weight > 0):
-        raise InputError(
-            f"deep_cascade: noise_weight must be finite and above 0, got {noise_weight}; "
-            "leave it out for measurements without noise"
-        )
     return DeepCascade(SIZES[preset], noise_weight)
 
 
 class DeepCascade(nn.Module):
-    """See `deep_cascade`, which builds it.
-
-    Data consistency turns an image `x` into `x + weight * A^H (y - A x)`, where `A` is the
-    measurement, `A^H` its adjoint, `y` the measured k-space and `weight` lambda / (1 + lambda).
-
-    One coil: that is exact. k-space of the output is `y` where measured, or the weighted mean
-    of the two, and the network's own elsewhere. Several coils: each coil's own k-space is made
-    consistent just so, and the coil images are then combined by their sensitivities. The
-    combined image, seen through the coils again, need not show `y`: where squared sensitivities
-    sum to 1 or less the distance to `y` never grows, but only vanishes if the corrected coil
-    images are one image seen through the maps.
-    """
+    """See `deep_cascade`, which builds it; `consistent` tells what several coils change."""
 
     def __init__(self, size: Size, noise_weight: float | None) -> None:
         super().__init__()
         self.noise_weight = noise_weight
-        self.weight = 1.0 if noise_weight is None else noise_weight / (1 + noise_weight)
-        self.blocks = nn.ModuleList(_block(size) for _ in range(size.cascades))
+        self.weight = consistency_weight("deep_cascade", noise_weight)
+        channels = [2, *[size.filters] * (size.convolutions - 1), 2]
+        self.blocks = nn.ModuleList(block_of(nn.Conv2d, channels) for _ in range(size.cascades))
 
     def extra_repr(self) -> str:
         """Tell what the weights do not; the model's digest reads it."""
@@ -94,17 +80,20 @@ class DeepCascade(nn.Module):
     def forward(self, image: Tensor, context: Mapping[str, Tensor] | None = None) -> Tensor:
         """Map k-space `(b, 2 c, h, w)` to complex images `(b, 2, h, w)`.
 
+        A series `(b, 2 c, t, h, w)` is reconstructed frame by frame.
+
         Raises:
             InputError: If the context has no mask, or no maps for several coils.
         """
+        if image.ndim == 5:
+            return by_frame("deep_cascade", self, image, context)
         kspace, maps, mask = measured("deep_cascade", image, context)
         kspace = mask * kspace
         seen = to_channels(adjoint(kspace, maps, mask)[:, None])
         for block in self.blocks:
             # Under autocast the block answers in half precision, which the transform lacks.
-            seen = seen + block(seen).to(seen)
-            missed = kspace - forward(to_complex(seen)[:, 0], maps, mask)
-            seen = seen + self.weight * to_channels(adjoint(missed, maps, mask)[:, None])
+            guess = seen + block(seen).to(seen)
+            seen = consistent(guess, kspace, maps, mask, self.weight)
         return seen
 
     def fixed(self, mask: Tensor) -> FixedCascade:
@@ -124,12 +113,15 @@ class DeepCascade(nn.Module):
         return FixedCascade(self.blocks, mask[0], self.weight)
 
 
-def _block(size: Size) -> nn.Sequential:
-    channels = [2, *[size.filters] * (size.convolutions - 1), 2]
+def block_of(kind: type[nn.Conv2d | nn.Conv3d], channels: Sequence[int]) -> nn.Sequential:
+    """Convolutions of 3 voxels a side with ReLU between them, from one of `channels` to the next.
+
+    Weights start He-normal, biases at 0.
+    """
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise(channels):
-        convolution = nn.Conv2d(before, after, kernel_size=3, padding=1)
-        nn.init.normal_(convolution.weight, std=math.sqrt(2 / (9 * before)))
+        convolution = kind(before, after, kernel_size=3, padding=1)
+        nn.init.normal_(convolution.weight, std=math.sqrt(2 / convolution.weight[0].numel()))
         nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
         layers += [convolution, nn.ReLU()]
     return nn.Sequential(*layers[:-1])

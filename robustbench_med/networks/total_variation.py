@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_med.errors import InputError
-from robustbench_med.networks.measured import measured
+from robustbench_med.networks.measured import by_frame, measured
 from robustbench_med.physics.coils import adjoint, forward
 from robustbench_med.physics.fourier import fft2c, ifft2c, to_channels
 
@@ -68,12 +68,16 @@ class TotalVariation(nn.Module):
     def forward(self, image: Tensor, context: Mapping[str, Tensor] | None = None) -> Tensor:
         """Map k-space `(b, 2 c, h, w)` to complex images `(b, 2, h, w)`.
 
+        A series `(b, 2 c, t, h, w)` is reconstructed frame by frame.
+
         Raises:
             InputError: If the context has no mask, or no maps for several coils.
         """
+        if image.ndim == 5:
+            return by_frame("total_variation", self, image, context)
         _, maps, mask = setting = measured("total_variation", image, context)
         zero_filled = adjoint(*setting)
-        scale = _brightness(zero_filled)
+        scale = brightness(zero_filled)
         return to_channels((scale * self._solve(zero_filled / scale, maps, mask))[:, None])
 
     def _solve(self, start: Tensor, maps: Tensor | None, mask: Tensor) -> Tensor:
@@ -107,7 +111,7 @@ def gradient_adjoint(slopes: Tensor) -> Tensor:
     return down.roll(1, -2) - down + across.roll(1, -1) - across
 
 
-def _brightness(image: Tensor) -> Tensor:
+def brightness(image: Tensor) -> Tensor:
     """Scale of each image, `(b, 1, 1)`; 1 where it is black."""
     bright = image.abs().flatten(start_dim=1).quantile(BRIGHT, dim=1).view(-1, 1, 1)
     return torch.where(bright > 0, bright, 1)

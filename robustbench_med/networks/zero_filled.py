@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from robustbench_med.networks.measured import measured
+from robustbench_med.networks.measured import by_frame, measured
 from robustbench_med.physics.coils import adjoint
 from robustbench_med.physics.fourier import to_channels
 
@@ -24,7 +24,11 @@ class ZeroFilled(nn.Module):
     def forward(self, image: Tensor, context: Mapping[str, Tensor] | None = None) -> Tensor:
         """Map k-space `(b, 2 c, h, w)` to complex images `(b, 2, h, w)`.
 
+        A series `(b, 2 c, t, h, w)` is reconstructed frame by frame.
+
         Raises:
             InputError: If the context has no mask, or no maps for several coils.
         """
+        if image.ndim == 5:
+            return by_frame("zero_filled", self, image, context)
         return to_channels(adjoint(*measured("zero_filled", image, context))[:, None])
