@@ -69,7 +69,7 @@ def by_frame(
     if maps is not None:
         alone["maps"] = _frames(to_channels(maps).expand_as(image))
     seen: Tensor = network(_frames(image), alone)
-    return seen.unflatten(0, (len(image), -1)).movedim(1, 2)
+    return seen.view(len(image), -1, *seen.shape[1:]).movedim(1, 2)
 
 
 def _frames(series: Tensor) -> Tensor:
