@@ -67,7 +67,8 @@ RECONSTRUCTIONS = ("zero_filled", "total_variation", "wavelet_l1", "deep_cascade
 OTHERS = (
     "linear", "in_plane_cubic", "spline", "espcn",
     "unet", "fcn8s", "bai_fcn", "tl_1_autoencoder", "tl_2_predictor", "tl_3_joint",
-    "acnn_seg_plain", "acnn_seg", "acnn_sr_plain", "acnn_sr", "lenet", "resnet",
+    "acnn_seg_plain", "acnn_seg", "acnn_sr_plain", "acnn_sr", "lenet", "resnet", "mlp", "rules",
+    "deepmedic",
 )  # fmt: skip
 SYSTEMS = (
     *(System(name) for name in RECONSTRUCTIONS),
@@ -84,6 +85,8 @@ def placed(system: System, folder: Path) -> Plan:
     """Copy the plan with its changes to where weights and runs are kept, and load it."""
     plans = folder / "plans"
     plans.mkdir(parents=True, exist_ok=True)
+    if str(PLANS) not in sys.path:  # some plans name a module that lies beside them
+        sys.path.insert(0, str(PLANS))
     text = (PLANS / f"{system.plan}.toml").read_text(encoding="utf-8")
     for old, new in system.changed:
         if old not in text:
