@@ -1,4 +1,4 @@
-# make demo · make test · make check · make bench · make weights · make wheelhouse · make clean
+# make demo · make test · make check · make bench · make gpu · make weights · make wheelhouse · make clean
 #
 # Needs Python 3.11 or newer, make and a C compiler. WHEELHOUSE=folder installs offline, from
 # what `make wheelhouse` gathered on a machine with a network.
@@ -23,7 +23,7 @@ PIP_FROM :=
 UV_FROM := $(if $(LINKS),--find-links $(LINKS))
 endif
 
-.PHONY: install weights demo test check check-all bench wheelhouse clean
+.PHONY: install weights demo test check check-all bench gpu wheelhouse clean
 
 install: $(INSTALLED)
 
@@ -58,6 +58,10 @@ check-all: check
 # -P, because one script is called as a module of Python's own library is.
 bench: $(INSTALLED)
 	for script in benchmarks/*.py; do $(BIN)/python -P $$script || exit 1; done
+
+# The networks at the papers' sizes, trained and measured on the CUDA device of this machine.
+gpu: $(INSTALLED)
+	$(BIN)/python -P benchmarks/networks.py --full
 
 # Exactly what is installed, as wheels, with what builds this package itself.
 wheelhouse: $(INSTALLED)

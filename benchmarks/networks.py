@@ -6,9 +6,11 @@ operations of a forward and a backward pass of one case (matrix products and con
 transforms and element-wise work are not counted), cases a second and peak memory on one thread.
 For reconstruction, at accelerations 4 and 8, the paired differences between systems.
 
-    python benchmarks/networks.py [--folder runs/systems] [--only TEXT]
+    python benchmarks/networks.py [--folder runs/systems] [--only TEXT] [--full]
 
-What is trained, run or stored already is kept, so that it can be stopped and started again.
+With --full the networks have the papers' sizes, and are trained and timed on a CUDA device, as
+`make gpu` does; results are then in networks-DEVICE.json. What is trained, run or stored already is
+kept, so that it can be stopped and started again.
 """
 
 import argparse
@@ -30,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from robustbench_med.cases import Batch, Cohort
 from robustbench_med.commands.train import train_plan
 from robustbench_med.model import TorchModel
-from robustbench_med.models import load_model
+from robustbench_med.models import load_model, pick_device
 from robustbench_med.plan import Plan, load_plan
 from robustbench_med.questions import build_cohort
 from robustbench_med.runfolder import Run
@@ -39,7 +41,7 @@ from robustbench_med.statistics.bootstrap import draw_patients, generator, repli
 from robustbench_med.statistics.studentised import limits
 
 PLANS = Path(__file__).parents[1] / "examples" / "systems"
-RESULT = Path(__file__).parent / "results" / "networks.json"
+RESULTS = Path(__file__).parent / "results"
 BATCH, REPEATS = 8, 5
 
 
@@ -81,6 +83,15 @@ PAIRS = (
 )  # fmt: skip
 
 
+FULL = (('preset = "small"', 'preset = "full"'), ("name = ", 'device = "cuda"\nname = '))
+
+
+def in_full(systems: tuple[System, ...]) -> tuple[System, ...]:
+    """Those with a paper's size, at it."""
+    sized = [s for s in systems if FULL[0][0] in (PLANS / f"{s.plan}.toml").read_text("utf-8")]
+    return tuple(System(s.plan, f"{s.suffix}-full", s.changed + FULL) for s in sized)
+
+
 def placed(system: System, folder: Path) -> Plan:
     """Copy the plan with its changes to where weights and runs are kept, and load it."""
     plans = folder / "plans"
@@ -91,7 +102,7 @@ def placed(system: System, folder: Path) -> Plan:
     for old, new in system.changed:
         if old not in text:
             raise SystemExit(f"{system.plan}.toml: expected {old!r} in it")
-        text = text.replace(old, new)
+        text = text.replace(old, new, 1)
     if system.suffix:
         text = re.sub(r"weights/(\w+)\.", rf"weights/\1{system.suffix}.", text)
     path = plans / f"{system.name}.toml"
@@ -126,7 +137,8 @@ def _short(value: Any) -> Any:  # noqa: ANN401
 
 def _asked(plan: Plan) -> tuple[TorchModel, Cohort]:
     cohort = build_cohort(plan)
-    model = load_model(plan.model, cohort=cohort, device="cpu", folder=plan.folder)
+    model = load_model(plan.model, cohort=cohort, device=pick_device(plan.device),
+                       folder=plan.folder)  # fmt: skip
     if not isinstance(model, TorchModel):
         raise SystemExit(f"{plan.name}: expected a network, got {type(model).__name__}")
     return model, cohort
@@ -144,30 +156,48 @@ def operations(model: TorchModel, batch: Batch) -> dict[str, int]:
 
 def cost(system: System, folder: Path) -> dict[str, Any]:
     """Parameters, operations, speed and memory, in this process: it should be a fresh one."""
+    plan = placed(system, folder)
+    device = torch.device(pick_device(plan.device))
     torch.set_num_threads(1)
-    model, cohort = _asked(placed(system, folder))
-    batch = next(iter(cohort.batches(BATCH)))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    model, cohort = _asked(plan)
+    batch = next(iter(cohort.batches(BATCH))).to(device)
+    before = _peak(device)
     spent = []
     for _ in range(REPEATS + 1):
-        started = time.process_time()
+        started = _clock(device)
         with torch.no_grad():
             model(batch.image, batch.context)
-        spent.append(time.process_time() - started)
+        spent.append(_clock(device) - started)
     image = batch.image.clone().requires_grad_()
     model(image, batch.context).abs().sum().backward()
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    after = _peak(device)
     return {
         "parameters": sum(p.numel() for p in model.network.parameters()),
-        "flops": operations(model, next(iter(cohort.batches(1)))),
+        "flops": operations(model, next(iter(cohort.batches(1))).to(device)),
         "cases_per_second": round(len(batch) / float(np.median(spent[1:])), 2),
         "peak_mib": round(after), "added_mib": round(after - before), "batch": len(batch),
     }  # fmt: skip
 
 
+def _peak(device: torch.device) -> float:
+    """Peak memory so far in MiB: of the device, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _clock(device: torch.device) -> float:
+    """Seconds: of the processor on a CPU, which other programs disturb less; else of the wall."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+    return time.process_time()
+
+
 def cost_in_a_fresh_process(system: System, folder: Path) -> dict[str, Any]:
     """As `cost`: the peak memory of a process never falls."""
     command = [sys.executable, "-P", __file__, "--folder", str(folder), "--cost-of", system.name]
+    command += ["--full"] if system.suffix.endswith("-full") else []
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -204,15 +234,21 @@ def main() -> None:
     options.add_argument("--folder", type=Path, default=Path("runs") / "systems")
     options.add_argument("--only", default="", help="systems whose name has this in it")
     options.add_argument("--cost-of", default="", help=argparse.SUPPRESS)
+    options.add_argument("--full", action="store_true", help="the papers' sizes, on CUDA")
     asked = options.parse_args()
-    by_name = {system.name: system for system in SYSTEMS}
+    if asked.full and not torch.cuda.is_available():
+        raise SystemExit("networks: --full needs a CUDA device, and torch sees none here")
+    systems = in_full(SYSTEMS) if asked.full else SYSTEMS
+    by_name = {system.name: system for system in systems}
     if asked.cost_of:
         print(json.dumps(cost(by_name[asked.cost_of], asked.folder)))
         return
-    torch.set_num_threads(1)
-    stored = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {}
+    path = _result(full=asked.full)
+    if not asked.full:
+        torch.set_num_threads(1)
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     result = {"systems": {}, "pairs": {}} | stored
-    for system in (s for s in SYSTEMS if asked.only in s.name and s.name not in result["systems"]):
+    for system in (s for s in systems if asked.only in s.name and s.name not in result["systems"]):
         plan = placed(system, asked.folder)
         run, seconds = ran(plan, system, asked.folder)
         result["systems"][system.name] = {
@@ -220,8 +256,8 @@ def main() -> None:
             **cost_in_a_fresh_process(system, asked.folder), "training_seconds": seconds,
         }  # fmt: skip
         print(json.dumps({system.name: result["systems"][system.name]}), flush=True)
-        _store(result)
-    for suffix in ("", "@8"):
+        _store(result, path, systems)
+    for suffix in ("-full", "@8-full") if asked.full else ("", "@8"):
         for pair in PAIRS:
             key = " minus ".join(f"{name}{suffix}" for name in pair)
             if all(f"{name}{suffix}" in result["systems"] for name in pair):
@@ -229,15 +265,23 @@ def main() -> None:
                         for name in pair]  # fmt: skip
                 result["pairs"][key] = paired(*runs)
                 print(json.dumps({key: result["pairs"][key]}), flush=True)
-    _store(result)
+    _store(result, path, systems)
 
 
-def _store(result: dict[str, Any]) -> None:
-    machine = {"cpu": platform.machine(), "cores": os.cpu_count(), "threads": 1,
+def _result(*, full: bool) -> Path:
+    if not full:
+        return RESULTS / "networks.json"
+    device = re.sub(r"\W+", "-", torch.cuda.get_device_name()).lower()
+    return RESULTS / f"networks-{device}.json"
+
+
+def _store(result: dict[str, Any], path: Path, systems: tuple[System, ...]) -> None:
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    machine = {"cpu": platform.machine(), "cores": os.cpu_count(), "cuda": cuda,
                "torch": torch.__version__}  # fmt: skip
-    ordered = {s.name: result["systems"][s.name] for s in SYSTEMS if s.name in result["systems"]}
+    ordered = {s.name: result["systems"][s.name] for s in systems if s.name in result["systems"]}
     content = {"machine": machine, "systems": ordered, "pairs": result["pairs"]}
-    RESULT.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
