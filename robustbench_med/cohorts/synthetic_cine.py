@@ -17,6 +17,7 @@ from robustbench_med.cohorts.cine_patient import ClassificationView, PatientView
 from robustbench_med.cohorts.cine_reconstruction import ReconstructionView
 from robustbench_med.cohorts.cine_segmentation import SegmentationView
 from robustbench_med.cohorts.cine_super_resolution import SuperResolutionView
+from robustbench_med.cohorts.dynamic_cine import DynamicView
 from robustbench_med.cohorts.kspace_cine import DrawnLines, KspaceSegmentationView
 from robustbench_med.cohorts.quota import Quota, read_quota
 from robustbench_med.components import suggest
@@ -29,18 +30,21 @@ from robustbench_med.physics.scanner import FIELDS, VENDORS
 
 CineTask = Literal[
     "segmentation", "classification", "reconstruction", "super_resolution", "patient", "chain",
-    "kspace_segmentation",
+    "kspace_segmentation", "dynamic",
 ]  # fmt: skip
 Asked = Mapping[str, float] | Sequence[str]
 SEXES = ("F", "M")
 LEAST = {"frames": 2, "centre_lines": 0, "seed": 0}  # and 1 of every other count
-MEASURED = ("reconstruction", "chain", "kspace_segmentation")
+COUNTS = ("slices", "frames", "coils", "centre_lines", "strip")
+MEASURED = ("reconstruction", "chain", "kspace_segmentation", "dynamic")
 USED_BY = {
     "slices": ("segmentation", "classification", "reconstruction", "super_resolution",
-               "kspace_segmentation"),
-    "frames": ("segmentation", "reconstruction", "kspace_segmentation"),
+               "kspace_segmentation", "dynamic"),
+    "frames": ("segmentation", "reconstruction", "kspace_segmentation", "dynamic"),
+    "strip": ("dynamic",),
     **dict.fromkeys(("coils", "acceleration", "centre_lines", "lines"), MEASURED),
 }  # fmt: skip
+CYCLE = 12  # frames of `dynamic`
 DIAGNOSED = ("classification", "patient", "chain")
 
 
@@ -49,11 +53,12 @@ class _Words:
     """What is asked of each task beside who is drawn and on which grid."""
 
     slices: int | None
-    frames: int
+    frames: int | None
     coils: int
     acceleration: float
     centre_lines: int
     lines: int | Sequence[int] | None
+    strip: int | None
     papillary: Papillary
 
     def measured(self, grid: Grid, slices: int | None, frames: int) -> ReconstructionView:
@@ -79,11 +84,12 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
     sexes: Asked | Mapping[str, Asked] | None = None,
     ancestries: Asked | Mapping[str, Asked] | None = None,
     slices: int | None = None,
-    frames: int = 2,
+    frames: int | None = None,
     coils: int = 1,
     acceleration: float = 4.0,
     centre_lines: int = 8,
     lines: int | Sequence[int] | None = None,
+    strip: int | None = None,
     papillary: Papillary = "cavity",
     memory_mb: float = 256,
 ) -> Cohort:
@@ -103,11 +109,13 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
         sexes: Share of the patients by sex, `F` and `M`; or shares by split. None: as drawn.
         ancestries: Likewise, of `group 1` to `group 3`.
         slices: Per patient and moment; None for all, and for 3 in `classification`.
-        frames: 2 for end-diastole and end-systole; more for moments over the cycle.
+        frames: 2 for end-diastole and end-systole; more for moments over the cycle. None for 2,
+            and for 12 in `dynamic`.
         coils: Of k-space, as are the next three.
         acceleration: Lines over lines acquired.
         centre_lines: Always acquired.
         lines: Acquired, in place of `acceleration`; several to draw from for each case.
+        strip: Columns of a case of `dynamic`; None for all.
         papillary: Whether the papillary muscles count as `cavity` or as `mass`.
         memory_mb: Limit on the cases kept.
 
@@ -115,7 +123,7 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
         InputError: If any is out of range.
     """
     kind = _kind(task, papillary, population)
-    words = _Words(slices, frames, coils, acceleration, centre_lines, lines, papillary)
+    words = _Words(slices, frames, coils, acceleration, centre_lines, lines, strip, papillary)
     _check(task, words, seed=seed, pixel_mm=pixel_mm, memory_mb=memory_mb)
     scanners = of_split("vendors", vendors, split), of_split("fields", fields, split)
     who = Population(kind, split, seed, *scanners, classes)
@@ -142,21 +150,28 @@ def _view_of(task: CineTask, grid: Grid, words: _Words) -> View:
     view: View
     match task:
         case "segmentation":
-            view = SegmentationView(grid, words.papillary, words.slices, words.frames)
+            view = SegmentationView(grid, words.papillary, words.slices, words.frames or 2)
         case "classification":
             view = ClassificationView(grid, words.slices or 3)
         case "super_resolution":
             view = SuperResolutionView(grid, words.slices)
         case "patient":
             view = PatientView(grid, words.papillary)
-        case "reconstruction":
-            view = words.measured(grid, words.slices, words.frames)
-        case "chain":
-            view = ChainView(words.measured(grid, None, 2), words.papillary)
-        case "kspace_segmentation":
-            measured = words.measured(grid, words.slices, words.frames)
-            view = KspaceSegmentationView(measured, words.papillary)
+        case _:
+            view = _kspace_view(task, grid, words)
     return view
+
+
+def _kspace_view(task: CineTask, grid: Grid, words: _Words) -> View:
+    if task == "chain":
+        return ChainView(words.measured(grid, None, 2), words.papillary)
+    frames = words.frames or (CYCLE if task == "dynamic" else 2)
+    measured = words.measured(grid, words.slices, frames)
+    if task == "dynamic":
+        return DynamicView(measured, words.strip)
+    if task == "kspace_segmentation":
+        return KspaceSegmentationView(measured, words.papillary)
+    return measured
 
 
 def _kind(task: str, papillary: str, population: Kind | None) -> Kind:
@@ -175,15 +190,20 @@ def _kind(task: str, papillary: str, population: Kind | None) -> Kind:
 def _check(task: CineTask, words: _Words, *, seed: int, pixel_mm: float, memory_mb: float) -> None:
     """Refuse what is out of range, and a setting that the task would silently leave unused."""
     settings = vars(words)
-    counts = {name: settings[name] for name in ("slices", "frames", "coils", "centre_lines")}
+    counts = {name: settings[name] for name in COUNTS}
     _check_counts(**counts, seed=seed)
     _check_numbers(acceleration=words.acceleration, pixel_mm=pixel_mm, memory_mb=memory_mb)
     defaults = inspect.signature(synthetic_cine).parameters
     raise_together([
-        f"synthetic_cine: {name}: the task {task!r} does not use it, only {' and '.join(users)}"
+        f"synthetic_cine: {name}: the task {task!r} does not use it, only {_listed(users)}"
         for name, users in USED_BY.items()
         if task not in users and settings[name] != defaults[name].default
     ])  # fmt: skip
+
+
+def _listed(words: Sequence[str]) -> str:
+    *before, last = words
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def _line_counts(words: _Words, rows: int) -> tuple[int, ...]:

@@ -13,12 +13,13 @@ def magnitude(image: Tensor) -> Tensor:
     """Magnitude of a complex image, and any other image as it is; float64.
 
     Args:
-        image: `(b, *s)`; `(b, 2, h, w)` is taken for a real and an imaginary part.
+        image: `(b, *s)`; `(b, 2, h, w)`, or a series of such, `(b, 2, t, h, w)`, is taken for a
+            real and an imaginary part.
 
     Returns:
-        `(b, h, w)` of a complex image, else the shape of `image`.
+        `(b, h, w)` or `(b, t, h, w)` of a complex image, else the shape of `image`.
     """
-    if image.ndim == 4 and image.shape[1] == 2:
+    if image.ndim in (4, 5) and image.shape[1] == 2:
         return torch.hypot(*image.double().unbind(dim=1))
     return image.double()
 

@@ -15,7 +15,7 @@ from robustbench_med.probes import Better
 class Nmse:
     """Normalised mean squared error, `|output - target|^2 / |target|^2`; 0 is perfect.
 
-    Of magnitudes: a complex image, two channels `(b, 2, h, w)`, is compared by its magnitude,
+    Of magnitudes: a complex image, two channels `(b, 2, *t, h, w)`, is compared by its magnitude,
     so that an error of phase costs nothing; `nmse_complex` counts it.
 
     Source: Zbontar et al., 2018, section on evaluation (fastMRI), arXiv:1811.08839.
@@ -30,7 +30,7 @@ class Nmse:
         """Score each case.
 
         Args:
-            output: `(b, *s)`, any shape per case; `(b, 2, h, w)` holds real and imaginary part.
+            output: `(b, *s)`, any shape per case; `(b, 2, *t, h, w)` holds real and imaginary part.
             target: Of the same shape.
 
         Returns:

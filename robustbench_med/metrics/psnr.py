@@ -15,7 +15,7 @@ from robustbench_med.probes import Better
 class Psnr:
     """Peak signal-to-noise ratio, `10 log10(range^2 / mean squared error)`, of magnitude images.
 
-    A complex image, two channels `(b, 2, h, w)`, is compared by its magnitude; `psnr_complex`
+    A complex image, two channels `(b, 2, *t, h, w)`, is compared by its magnitude; `psnr_complex`
     compares complex values.
 
     Attributes:
@@ -38,7 +38,7 @@ class Psnr:
         """Score each case.
 
         Args:
-            output: `(b, *s)`, any shape per case; `(b, 2, h, w)` holds real and imaginary part.
+            output: `(b, *s)`, any shape per case; `(b, 2, *t, h, w)` holds real and imaginary part.
             target: Of the same shape.
 
         Returns:

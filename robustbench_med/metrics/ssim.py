@@ -21,7 +21,7 @@ class Ssim:
 
     Means, variances and the covariance are those of each window of 7 by 7 pixels that lies
     within the last two axes; the value is the mean over all windows of the case. A complex
-    image, two channels `(b, 2, h, w)`, is compared by its magnitude.
+    image, two channels `(b, 2, *t, h, w)`, is compared by its magnitude.
 
     Attributes:
         data_range: Span of the intensities, in their unit; None takes the largest intensity of
@@ -45,7 +45,7 @@ class Ssim:
         """Score each case.
 
         Args:
-            output: `(b, ..., h, w)`, at least 7 by 7 pixels; `(b, 2, h, w)` is complex.
+            output: `(b, ..., h, w)`, at least 7 by 7 pixels; `(b, 2, *t, h, w)` is complex.
             target: Of the same shape.
 
         Returns:

@@ -52,8 +52,16 @@ BAD = {
     ),
     "a setting of another task": (
         "coils = 4",
-        ("synthetic_cine: coils: the task 'segmentation' does not use it, only reconstruction "
-         "and chain"),
+        ("synthetic_cine: coils: the task 'segmentation' does not use it, only reconstruction, "
+         "chain, kspace_segmentation and dynamic"),
+    ),
+    "a strip of another task": (
+        "strip = 24",
+        "synthetic_cine: strip: the task 'segmentation' does not use it, only dynamic",
+    ),
+    "strips that leave columns over": (
+        'task = "dynamic"\nstrip = 36',
+        "synthetic_cine: strip: expected a divisor of the 96 columns, got 36",
     ),
     "an acceleration that leaves no line": (
         'task = "reconstruction"\nacceleration = 200',

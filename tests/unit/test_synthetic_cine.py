@@ -27,9 +27,11 @@ TASKS = {
     "patient": {},
     "chain": {"coils": 2},
     "kspace_segmentation": {"coils": 3},
+    "dynamic": {"coils": 2, "slices": 2, "frames": 3, "strip": 36},
 }
-KSPACE = ("reconstruction", "chain", "kspace_segmentation")
-LABELLED = ("patient", "chain", "kspace_segmentation")
+KSPACE = ("reconstruction", "chain", "kspace_segmentation", "dynamic")
+KINDS = {"patient": "segmentation", "chain": "segmentation", "dynamic": "reconstruction",
+         "kspace_segmentation": "segmentation"}  # fmt: skip
 every_task = pytest.mark.parametrize("task", TASKS)
 
 
@@ -53,7 +55,7 @@ def test_cases_have_the_shapes_types_and_bounds_of_their_task(task):
     found = cohort(task)
     low, high = found.bounds
     assert (low, high) == ((-torch.inf, torch.inf) if task in KSPACE else (0, 1))
-    assert found.task.kind == ("segmentation" if task in LABELLED else task)
+    assert found.task.kind == KINDS.get(task, task)
     for case in (found.cases[0], found.cases[-1]):
         assert case.image.dtype == torch.float32
         assert case.image.isfinite().all()
@@ -67,6 +69,7 @@ def test_cases_have_the_shapes_types_and_bounds_of_their_task(task):
             "patient": {"spacing", "bsa", "male"},
             "chain": {"mask", "maps", "noise", "spacing", "bsa", "male"},
             "kspace_segmentation": {"mask", "maps", "noise", "spacing", "full"},
+            "dynamic": {"mask", "maps", "noise", "spacing"},
         }.get(task, {"spacing"})
         kinds = {tensor.dtype for tensor in case.context.values()}
         assert kinds == {torch.float32}
@@ -266,6 +269,8 @@ CHANGES = {
     "chain": ({"papillary": "mass"}, {"coils": 3}, {"acceleration": 3}, {"lines": 4},
               {"lines": [4, 5]}, {"lines": [4, 6]}),
     "kspace_segmentation": ({"papillary": "mass"}, {"coils": 1}, {"lines": 4}, {"lines": [4, 5]}),
+    "dynamic": ({"frames": 4}, {"frames": 2}, {"strip": 24}, {"strip": None}, {"coils": 1},
+                {"acceleration": 3}, {"lines": [9, 10]}),
 }  # fmt: skip
 
 
