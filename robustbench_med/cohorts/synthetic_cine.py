@@ -20,6 +20,7 @@ from robustbench_med.cohorts.cine_super_resolution import SuperResolutionView
 from robustbench_med.cohorts.dynamic_cine import DynamicView
 from robustbench_med.cohorts.kspace_cine import DrawnLines, KspaceSegmentationView
 from robustbench_med.cohorts.quota import Quota, read_quota
+from robustbench_med.cohorts.torso_cine import TorsoView
 from robustbench_med.components import suggest
 from robustbench_med.errors import InputError, raise_together
 from robustbench_med.physics.acdc import CLASSES
@@ -30,7 +31,7 @@ from robustbench_med.physics.scanner import FIELDS, VENDORS
 
 CineTask = Literal[
     "segmentation", "classification", "reconstruction", "super_resolution", "patient", "chain",
-    "kspace_segmentation", "dynamic",
+    "kspace_segmentation", "dynamic", "torso",
 ]  # fmt: skip
 Asked = Mapping[str, float] | Sequence[str]
 SEXES = ("F", "M")
@@ -39,7 +40,7 @@ COUNTS = ("slices", "frames", "coils", "centre_lines", "strip")
 MEASURED = ("reconstruction", "chain", "kspace_segmentation", "dynamic")
 USED_BY = {
     "slices": ("segmentation", "classification", "reconstruction", "super_resolution",
-               "kspace_segmentation", "dynamic"),
+               "kspace_segmentation", "dynamic", "torso"),
     "frames": ("segmentation", "reconstruction", "kspace_segmentation", "dynamic"),
     "strip": ("dynamic",),
     **dict.fromkeys(("coils", "acceleration", "centre_lines", "lines"), MEASURED),
@@ -157,6 +158,8 @@ def _view_of(task: CineTask, grid: Grid, words: _Words) -> View:
             view = SuperResolutionView(grid, words.slices)
         case "patient":
             view = PatientView(grid, words.papillary)
+        case "torso":
+            view = TorsoView(grid, words.slices)
         case _:
             view = _kspace_view(task, grid, words)
     return view
