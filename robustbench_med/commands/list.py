@@ -3,10 +3,14 @@
 import argparse
 import inspect
 import json
+import sys
 import textwrap
+from collections.abc import Callable
 from itertools import zip_longest
+from typing import Any
 
 from robustbench_med.components import find, names
+from robustbench_med.errors import InputError
 
 WIDTH, INDENT = 79, 15
 
@@ -20,6 +24,7 @@ def main(options: argparse.Namespace) -> int:
     for row in rows:
         lines = textwrap.wrap(row["does"], WIDTH - INDENT)
         lines += textwrap.wrap(row["settings"], WIDTH - INDENT, subsequent_indent="  ")
+        lines += textwrap.wrap(row.get("about", ""), WIDTH - INDENT, subsequent_indent="  ")
         for head, line in zip_longest([row["name"]], lines, fillvalue=""):
             print(f"{head:<{INDENT - 1}} {line}".rstrip())
     return 0
@@ -29,7 +34,34 @@ def _row(kind: str, name: str) -> dict[str, str]:
     component = find(kind, name)  # type: ignore[arg-type]
     lines = (inspect.getdoc(component) or "").splitlines()
     settings = ", ".join(_setting(p) for p in inspect.signature(component).parameters.values())
-    return {"name": name, "settings": settings, "does": lines[0] if lines else ""}
+    row = {"name": name, "settings": settings, "does": lines[0] if lines else ""}
+    return {**row, "about": _about(component)} if kind == "networks" else row
+
+
+def _about(builder: Callable[..., Any]) -> str:
+    """Task, parameters of each preset, and the bounds that its file says hold on it."""
+    home = sys.modules[builder.__module__]
+    told = [getattr(home, "TASK", "")]
+    told += [f"{count:,} parameters {preset}".rstrip() for preset, count in _parameters(builder)]
+    bounds = getattr(home, "BOUNDED_BY", "")
+    told += [f"bounded by {bounds}" if bounds else "cannot be bounded"]
+    return "; ".join(text for text in told if text)
+
+
+def _parameters(builder: Callable[..., Any]) -> list[tuple[str, int]]:
+    """Numbers of parameters, at the other defaults; none where something must be given."""
+    import torch
+
+    presets = ("small", "full") if "preset" in inspect.signature(builder).parameters else ("",)
+    found = []
+    for preset in presets:
+        try:
+            with torch.device("meta"):
+                network = builder(**({"preset": preset} if preset else {}))
+        except (TypeError, InputError):
+            return []
+        found.append((preset, sum(parameter.numel() for parameter in network.parameters())))
+    return found
 
 
 def _setting(parameter: inspect.Parameter) -> str:

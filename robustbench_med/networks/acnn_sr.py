@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from robustbench_med.errors import InputError
 from robustbench_med.networks.interpolation import Interpolation
 
+TASK = "super_resolution"
+BOUNDED_BY = ""
 Preset = Literal["full", "small"]
 Factors = tuple[int, int, int]
 

@@ -12,6 +12,8 @@ from robustbench_med.networks.bilinear import Enlarge
 from robustbench_med.networks.grid import check_images
 from robustbench_med.networks.normalisation import check_norm, normalisation
 
+TASK = "segmentation"
+BOUNDED_BY = "ibp, crown"
 Preset = Literal["full", "small"]
 Norm = Literal["batch", "group"]
 

@@ -15,6 +15,8 @@ from robustbench_med.networks.measured import by_frame, measured
 from robustbench_med.physics.coils import adjoint
 from robustbench_med.physics.fourier import to_channels
 
+TASK = "reconstruction"
+BOUNDED_BY = "crown, in its fixed form"
 Preset = Literal["full", "small"]
 
 

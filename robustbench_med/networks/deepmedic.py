@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from robustbench_med.errors import InputError
 from robustbench_med.networks.normalisation import check_norm, normalisation
 
+TASK = "segmentation"
+BOUNDED_BY = ""
 Preset = Literal["full", "small"]
 Norm = Literal["batch", "group"]
 STRIDE = 3

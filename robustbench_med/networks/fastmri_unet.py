@@ -13,6 +13,8 @@ from robustbench_med.networks.measured import by_frame, measured
 from robustbench_med.physics.coils import adjoint
 from robustbench_med.physics.fourier import to_channels
 
+TASK = "reconstruction"
+BOUNDED_BY = ""
 Preset = Literal["full", "small"]
 WIDTHS: dict[Preset, tuple[int, ...]] = {
     "full": (32, 64, 128, 256, 512),

@@ -12,6 +12,8 @@ from robustbench_med.networks.bilinear import bilinear
 from robustbench_med.networks.grid import check_images
 from robustbench_med.networks.normalisation import Norm, check_norm, normalisation
 
+TASK = "segmentation"
+BOUNDED_BY = ""
 Preset = Literal["full", "small"]
 MULTIPLE = 32
 DROPOUT = 0.5

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from robustbench_med.errors import InputError
 
+TASK = "super_resolution"
+BOUNDED_BY = ""
 InPlane = Literal["linear", "cubic"]
 
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from robustbench_med.errors import InputError
 
+TASK = "classification"
+BOUNDED_BY = "ibp, crown_ibp, crown"
 Preset = Literal["full", "small"]
 
 

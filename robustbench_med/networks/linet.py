@@ -11,6 +11,8 @@ from robustbench_med.networks.fixed_lines import FixedLines
 from robustbench_med.networks.label_code import Grid, check_grid, decoder, encoder, one_hot
 from robustbench_med.networks.whole_patients import patients_of, zero_filled_slices
 
+TASK = "segmentation of k-space"
+BOUNDED_BY = "crown, in its fixed form"
 Preset = Literal["full", "small"]
 WIDTHS: dict[Preset, tuple[int, ...]] = {"full": (32, 64, 128, 256), "small": (16, 32, 64, 64)}
 

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from robustbench_med.errors import InputError
 
+TASK = "classification"
+BOUNDED_BY = "ibp, crown_ibp, crown"
 Preset = Literal["full", "small"]
 WIDTHS: dict[Preset, tuple[int, ...]] = {"full": (256, 256), "small": (32, 32)}
 

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from robustbench_med.networks.whole_patients import patients_of, slices_of
 from robustbench_med.physics.display import to_unit
 
+TASK = "segmentation of k-space"
+BOUNDED_BY = ""
+
 
 def pipeline(*, reconstruction: nn.Module, segmentation: nn.Module) -> "Pipeline":
     """Join two networks into one that maps k-space `(b, 2 c, *s, h, w)` to logits.

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from robustbench_med.errors import InputError
 from robustbench_med.networks.normalisation import check_norm, normalisation
 
+TASK = "classification"
+BOUNDED_BY = "ibp, crown_ibp"
 Preset = Literal["full", "small"]
 Norm = Literal["batch", "group"]
 BLOCKS = 2

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from robustbench_med.components import build
 from robustbench_med.errors import InputError
 
+TASK = "segmentation of whole patients"
+BOUNDED_BY = "ibp"
+
 
 def slicewise(
     *,

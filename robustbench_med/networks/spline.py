@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from robustbench_med.errors import InputError
 
+TASK = "super_resolution"
+BOUNDED_BY = ""
+
 
 def spline(*, factors: Sequence[int] = (5, 2, 2)) -> "Spline":
     """Build what maps `(b, c, z, y, x)` to `(b, c, fz z, fy y, fx x)`, without parameters.

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from robustbench_med.errors import InputError
 
+TASK = "super_resolution"
+BOUNDED_BY = "ibp, crown_ibp"
 Preset = Literal["full", "small"]
 Factors = tuple[int, int, int]
 WIDTHS: dict[Preset, tuple[int, int]] = {"full": (64, 32), "small": (32, 16)}

@@ -9,6 +9,9 @@ from robustbench_med.networks.normalisation import Norm
 from robustbench_med.networks.unet import Preset, UNet, unet
 from robustbench_med.networks.whole_patients import patients_of, zero_filled_slices
 
+TASK = "segmentation of k-space"
+BOUNDED_BY = ""
+
 
 def synnet(
     *, preset: Preset = "full", in_channels: int = 2, classes: int = 4, norm: Norm = "none"

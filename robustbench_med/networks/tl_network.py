@@ -11,6 +11,8 @@ from robustbench_med.errors import InputError
 from robustbench_med.networks.label_code import Grid, check_grid, decoder, encoder
 from robustbench_med.networks.normalisation import Norm, check_norm
 
+TASK = "segmentation"
+BOUNDED_BY = "ibp, crown"
 Preset = Literal["full", "small"]
 CODE = 64
 

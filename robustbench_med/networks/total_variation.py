@@ -11,6 +11,8 @@ from robustbench_med.networks.measured import by_frame, measured
 from robustbench_med.physics.coils import adjoint, forward
 from robustbench_med.physics.fourier import fft2c, ifft2c, to_channels
 
+TASK = "reconstruction"
+BOUNDED_BY = ""
 BRIGHT = 0.99
 # Chosen on phantoms, two- to fourfold accelerated: of those tried, they come closest in 60 steps.
 STIFFNESS = 20.0

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from robustbench_med.errors import InputError
 from robustbench_med.networks.normalisation import Norm, check_norm, normalisation
 
+TASK = "segmentation"
+BOUNDED_BY = "ibp, crown_ibp, crown"
 Preset = Literal["full", "small"]
 WIDTHS: dict[Preset, tuple[int, ...]] = {
     "full": (64, 128, 256, 512, 1024),

@@ -13,6 +13,8 @@ from robustbench_med.networks.wavelets import SHORTEST, analyse, levels_of, synt
 from robustbench_med.physics.coils import adjoint, forward
 from robustbench_med.physics.fourier import to_channels
 
+TASK = "reconstruction"
+BOUNDED_BY = ""
 STRIDE = (5, 3)  # pixels from shift to shift: a path through all classes modulo 16
 TINY = 1e-30  # keeps a root's derivative finite where both number and threshold are 0
 

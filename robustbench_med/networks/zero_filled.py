@@ -8,6 +8,9 @@ from robustbench_med.networks.measured import by_frame, measured
 from robustbench_med.physics.coils import adjoint
 from robustbench_med.physics.fourier import to_channels
 
+TASK = "reconstruction"
+BOUNDED_BY = ""
+
 
 def zero_filled() -> "ZeroFilled":
     """Build the adjoint of the measurement; it has nothing to train.
