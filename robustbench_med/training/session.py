@@ -80,11 +80,16 @@ def begin(
         losses=losses,
         spread=processes.spread(losses),
         optimiser=_optimiser(network, settings),
-        scaler=torch.amp.GradScaler("cuda", enabled=device.type == "cuda"),
+        scaler=torch.amp.GradScaler("cuda", enabled=is_mixed(settings, device)),
         device=device,
         average=None if settings.average is None else Average(settings.average),
         processes=processes,
     )
+
+
+def is_mixed(settings: TrainSettings, device: torch.device) -> bool:
+    """Whether steps are in mixed precision."""
+    return settings.precision == "mixed" and device.type == "cuda"
 
 
 def _optimiser(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:

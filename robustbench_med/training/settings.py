@@ -19,12 +19,14 @@ LossWord = Literal["task", "dice_ce"]
 ClassWeights = Literal["none", "balanced"]
 Augment = Literal["none", "flip"]
 Schedule = Literal["constant", "cosine"]
+Precision = Literal["mixed", "full"]
 WORDS = {
     "optimiser": get_args(Optimiser),
     "loss": get_args(LossWord),
     "class_weights": get_args(ClassWeights),
     "augment": get_args(Augment),
     "schedule": get_args(Schedule),
+    "precision": get_args(Precision),
 }
 INDIFFERENT = ("workers",)
 """Settings that the weights do not depend on."""
@@ -59,6 +61,8 @@ class TrainSettings:
             weights of the lowest are kept.
         start: File of the weights to start from.
         start_except: Parameters, or modules, that do not come from `start`.
+        precision: "mixed" lets CUDA take half precision where torch holds it safe, with scaled
+            losses; on a CPU all is in full precision.
         workers: Processes that make cases; the weights do not depend on it.
 
     Raises:
@@ -83,6 +87,7 @@ class TrainSettings:
     patience: int | None = None
     start: str | None = None
     start_except: tuple[str, ...] = ()
+    precision: Precision = "mixed"
     workers: int = 0
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from robustbench_med.training.distributed import apart
 from robustbench_med.training.divergence import Watch, refuse_lost_weights
 from robustbench_med.training.loading import Loader, Part
 from robustbench_med.training.seeding import order_of
-from robustbench_med.training.session import Session
+from robustbench_med.training.session import Session, is_mixed
 
 T = TypeVar("T")
 LEARNED, HELD_OUT = 0, 1
@@ -90,14 +90,14 @@ def validate(session: Session, loader: Loader, cases: int) -> float:
 
 def _step(session: Session, parts: Sequence[Part], epoch: int) -> list[Tensor]:
     """One step of the optimiser; returns each part's losses `(b,)`."""
-    kind, network = session.device.type, session.model.network
+    network, mixed = session.model.network, is_mixed(session.settings, session.device)
     cases = sum(part.cases for part in parts)
     found = []
     session.optimiser.zero_grad(set_to_none=True)
     for number, part in enumerate(parts, start=1):
         batch = _prepared(session, part.batch.to(session.device), epoch)
         with apart(session.spread, last=number == len(parts)):
-            with torch.autocast(kind, enabled=kind == "cuda"):
+            with torch.autocast(session.device.type, enabled=mixed):
                 losses: Tensor = session.spread(batch)
             # Processes average their gradients: each one's share is weighed up to a sum.
             share = losses.sum() / (cases / session.processes.count)
