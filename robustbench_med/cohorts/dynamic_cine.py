@@ -99,7 +99,7 @@ def readout_strip(whole: Made, start: int, width: int) -> Made:
     cut, and transformed again, and what is left is exactly the measurement of the cut images:
     aliasing runs along the lines only. Independent noise stays independent, of the same size.
 
-    Source: Schlemper et al., IEEE TMI 37 (2018), section IV, arXiv:1704.02422.
+    Source: Schlemper et al., IEEE TMI 37 (2018), arXiv:1704.02422, whose authors train on strips.
     """
     cut = slice(start, start + width)
     across = torch.fft.ifft(_uncentred(to_complex(whole.image[None])), dim=READOUT, norm="ortho")

@@ -48,7 +48,7 @@ def consistent(
         mask: `(b, 1, *t, h, w)`, 1 where measured.
         weight: See `consistency_weight`.
 
-    Source: Schlemper et al., IEEE TMI 37 (2018), section III-B, arXiv:1704.02422.
+    Source: Schlemper et al., IEEE TMI 37 (2018), section III, arXiv:1704.02422.
     """
     missed = kspace - forward(to_complex(seen)[:, 0], maps, mask)
     return seen + weight * to_channels(adjoint(missed, maps, mask)[:, None])
