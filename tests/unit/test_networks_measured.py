@@ -23,7 +23,7 @@ SINGLE = {
     "wavelet_l1": {"iterations": 5},
     "zero_filled": {},
 }
-SERIES = {}
+SERIES = {"crnn_mri": {"preset": "small"}, "dynamic_cascade": {"preset": "small"}}
 every = pytest.mark.parametrize("name", [*SINGLE, *SERIES])
 
 
