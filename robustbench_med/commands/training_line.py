@@ -39,11 +39,12 @@ class TrainingLine:
     def epoch(self, row: Mapping[str, float]) -> None:
         """Say what came of an epoch, and how long all the others would take."""
         held_out = f", validation {row['validation_loss']:.4g}" if "validation_loss" in row else ""
-        best = f" (lowest: epoch {row['best_epoch']:.0f})" if "best_epoch" in row else ""
+        stops = "best_epoch" in row
+        best = f" (lowest: epoch {row['best_epoch']:.0f})" if stops else ""
         left = (self.epochs - row["epoch"]) * row["seconds"]
         self._write(
             f"epoch {row['epoch']:.0f}/{self.epochs}, loss {row['loss']:.4g}{held_out}{best}, "
-            f"{clock(left)} left",
+            f"{'at most ' if stops else ''}{clock(left)} left",
             stays=True,
         )
 

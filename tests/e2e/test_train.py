@@ -177,8 +177,8 @@ def test_progress_is_a_line_an_epoch_and_within_long_ones_now_and_then(trained, 
     _, _, err = trained.rbmed("train", trained.plan)
     lines = err.splitlines()
     assert len(lines) == 3
-    pattern = r"epoch 2/3, loss [\d.e-]+, validation [\d.e-]+ \(lowest: epoch \d\), \d+:\d\d left"
-    assert re.fullmatch(pattern, lines[1])
+    numbers = r"loss [\d.e-]+, validation [\d.e-]+ \(lowest: epoch \d\)"
+    assert re.fullmatch(rf"epoch 2/3, {numbers}, at most \d+:\d\d left", lines[1])
     assert trained.rbmed("train", trained.plan, "--quiet")[2] == ""
 
 
