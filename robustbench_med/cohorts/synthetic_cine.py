@@ -110,8 +110,7 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
         sexes: Share of the patients by sex, `F` and `M`; or shares by split. None: as drawn.
         ancestries: Likewise, of `group 1` to `group 3`.
         slices: Per patient and moment; None for all, and for 3 in `classification`.
-        frames: 2 for end-diastole and end-systole; more for moments over the cycle. None for 2,
-            and for 12 in `dynamic`.
+        frames: 2 for end-diastole and -systole; more over the cycle. None: 2, 12 in `dynamic`.
         coils: Of k-space, as are the next three.
         acceleration: Lines over lines acquired.
         centre_lines: Always acquired.
