@@ -21,9 +21,9 @@ LAYERS = (
     {"engine"},
     {"statistics"},
     {"reports"},
-    {"plan", "plan_fields", "plan_splits", "plan_metrics", "plan_train", "questions", "survey", "sizing",
-     "manifest", "ledger", "operating", "preparing", "running", "models", "onnx_model", "commands",
-     "demo", "cli", "__main__"},
+    {"plan", "plan_fields", "plan_splits", "plan_metrics", "plan_train", "questions", "survey",
+     "sizing", "manifest", "ledger", "operating", "preparing", "running", "models", "onnx_model",
+     "commands", "demo", "cli", "__main__"},
 )  # fmt: skip
 MAY_ALSO = {"training": {"attacks", "certify"}}
 ENGINE_SEES = {0, 1, 2}
