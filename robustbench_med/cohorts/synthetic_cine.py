@@ -125,12 +125,24 @@ def synthetic_cine(  # noqa: PLR0913 (each is a key of the plan's cohort table)
     kind = _kind(task, papillary, population)
     words = _Words(slices, frames, coils, acceleration, centre_lines, lines, strip, papillary)
     _check(task, words, seed=seed, pixel_mm=pixel_mm, memory_mb=memory_mb)
-    scanners = of_split("vendors", vendors, split), of_split("fields", fields, split)
-    who = Population(kind, split, seed, *scanners, classes)
+    who = _population(kind, split, seed, classes, vendors=vendors, fields=fields)
     view = _view(task, _grid(size, pixel_mm), words)
     make = partial(CineCases, who, view=view, papillary=papillary, memory_mb=memory_mb)
     cases = choose(make, who, view, _count(patients, split), _quotas(split, sexes, ancestries))
     return Cohort(f"synthetic_cine {kind} {task}", view.task, view.bounds, cases)
+
+
+def _population(
+    kind: Kind,
+    split: Split,
+    seed: int,
+    classes: Sequence[str],
+    *,
+    vendors: Sequence[str] | Mapping[str, Sequence[str]],
+    fields: Sequence[float] | Mapping[str, Sequence[float]],
+) -> Population:
+    own = of_split("vendors", vendors, split), of_split("fields", fields, split)
+    return Population(kind, split, seed, *own, classes)
 
 
 def _view(task: CineTask, grid: Grid, words: _Words) -> View:
