@@ -106,7 +106,7 @@ def test_a_case_with_a_drawn_number_is_the_one_measured_with_that_number():
         ({"lines": "4"}, "from 1 to 72"),
         ({"lines": 4, "acceleration": 8}, "lines and acceleration are given; keep one"),
         ({"lines": 4, "task": "segmentation"}, "lines: the task 'segmentation' does not use it"),
-        ({"task": "patient", "slices": None, "lines": 4}, "only reconstruction and chain and"),
+        ({"task": "patient", "slices": None, "lines": 4}, "only reconstruction, chain"),
     ],
 )
 def test_wrong_numbers_of_lines_are_refused(settings, message):
