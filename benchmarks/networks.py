@@ -70,7 +70,7 @@ OTHERS = (
     "linear", "in_plane_cubic", "spline", "espcn",
     "unet", "fcn8s", "bai_fcn", "tl_1_autoencoder", "tl_2_predictor", "tl_3_joint",
     "acnn_seg_plain", "acnn_seg", "acnn_sr_plain", "acnn_sr", "lenet", "resnet", "mlp", "rules",
-    "deepmedic",
+    "deepmedic", "torso_unet",
 )  # fmt: skip
 SYSTEMS = (
     *(System(name) for name in RECONSTRUCTIONS),

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from robustbench_med.errors import InputError
 
+TASK = "segmentation"
 Preset = Literal["full", "small"]
 LEAST_SHARE = 1e-7  # of a class, so that its logarithm is finite
 HOW = "fit it with: python examples/systems/fit_forest.py PLAN"
