@@ -2,8 +2,10 @@
 
 import functools
 import itertools
+import runpy
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,9 +23,12 @@ from robustbench_med.model import TorchModel
 from robustbench_med.models import load_model, save_model
 from robustbench_med.networks.forest import SIZES, Forest, Size, features, forest
 from robustbench_med.networks.forest_fit import fit_forest, take_trees
+from robustbench_med.questions import build_cohort
+from robustbench_med.training.card import read_card
 from robustbench_med.training.loop import train
 from robustbench_med.training.settings import TrainSettings
 
+SYSTEMS = Path(__file__).parents[2] / "examples" / "systems"
 TINY = Size(trees=3, leaves=20, boxes=(1, 2))
 
 
@@ -147,6 +152,27 @@ def test_saved_trees_answer_the_same_without_scikit_learn(tmp_path, monkeypatch)
     assert torch.equal(model(image), network.eval()(image))
     with pytest.raises(InputError, match=r"pip install 'robustbench-med\[forest\]'"):
         fit_forest(network, torsos())
+
+
+def test_the_script_fits_the_forest_of_a_plan(tmp_path, monkeypatch, capsys):
+    main = runpy.run_path(str(SYSTEMS / "fit_forest.py"))["main"]
+    text = (SYSTEMS / "forest.toml").read_text("utf-8")
+    text = text.replace("train = 40, test = 20", "train = 2, test = 2")
+    text = text.replace("../weights/system_forest", "kept")
+    plan = tmp_path / "forest.toml"
+    plan.write_text(text, encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["fit_forest", str(plan), "--pixels", "50"])
+    assert main() == 0
+    assert "kept.safetensors" in capsys.readouterr().out
+    card = read_card(tmp_path / "kept.safetensors")
+    assert card.training == {"pixels": 50, "seed": 7}
+    loaded = rb.load_plan(plan)
+    cohort = build_cohort(loaded)
+    model = load_model(loaded.model, cohort=cohort, folder=tmp_path)
+    assert model(cohort.cases[0].image[None]).shape == (1, 9, 64, 64)
+    plan.write_text(text.replace('use = "forest"', 'use = "unet"'), encoding="utf-8")
+    assert main() > 0
+    assert "expected model = { use = 'forest'" in capsys.readouterr().err
 
 
 def test_presets_differ_in_sizes_only():
