@@ -13,6 +13,8 @@ from robustbench_med.networks.measured import measured_frames
 from robustbench_med.physics.coils import adjoint
 from robustbench_med.physics.fourier import to_channels
 
+TASK = "reconstruction of series"
+BOUNDED_BY = ""
 Preset = Literal["full", "small"]
 LATER = 3  # convolutional layers after the bidirectional one, each with a state of its own
 

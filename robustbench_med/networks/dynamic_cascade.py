@@ -16,6 +16,8 @@ from robustbench_med.networks.sharing import fill_estimated, fill_measured
 from robustbench_med.physics.coils import adjoint, forward
 from robustbench_med.physics.fourier import to_channels, to_complex
 
+TASK = "reconstruction of series"
+BOUNDED_BY = ""
 Preset = Literal["full", "small"]
 
 
