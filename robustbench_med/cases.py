@@ -243,5 +243,7 @@ def summarise(case: Case) -> CaseSummary:
 
 def shapes_of(case: Case) -> object:
     """Shapes of a case's tensors: only cases that agree in them fit into one batch."""
+    if not case.context:
+        return case.image.shape, case.target.shape
     context = tuple((name, value.shape) for name, value in sorted(case.context.items()))
     return case.image.shape, case.target.shape, context

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -97,7 +98,7 @@ def _step(session: Session, parts: Sequence[Part], epoch: int) -> list[Tensor]:
     for number, part in enumerate(parts, start=1):
         batch = _prepared(session, part.batch.to(session.device), epoch)
         with apart(session.spread, last=number == len(parts)):
-            with torch.autocast(session.device.type, enabled=mixed):
+            with torch.autocast(session.device.type) if mixed else nullcontext():
                 losses: Tensor = session.spread(batch)
             # Processes average their gradients: each one's share is weighed up to a sum.
             share = losses.sum() / (cases / session.processes.count)
