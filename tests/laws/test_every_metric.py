@@ -59,6 +59,13 @@ def patients():
     return Sample(wrong + 0.1 * torch.randn(wrong.shape, generator=stream), perfect, target)
 
 
+def hollow():
+    """The same hearts, and outputs in which half of them have no right ventricle."""
+    output, perfect, target = patients()
+    output[::2, 3] = -9.0
+    return Sample(output, perfect, target)
+
+
 def spots():
     """Four lesions a case, of which the output misses one and overstates another, and a false one.
 
@@ -85,11 +92,16 @@ def classes():
 
 
 OF_IMAGES = dict.fromkeys(("nmse", "nmse_complex", "psnr", "psnr_complex", "ssim"), images)
-OF_PATIENTS = dict.fromkeys(("measure_error", "diagnosis", "reclassified"), patients)
+OF_PATIENTS = dict.fromkeys(
+    ("measure_error", "diagnosis", "reclassified", "reference_zone"), patients
+)
 OF_SPOTS = dict.fromkeys(("hausdorff", "surface_distance", "surface_dice", "lesions"), spots)
-SAMPLE_OF = {**OF_IMAGES, **OF_PATIENTS, **OF_SPOTS, "detection": classes}
+SAMPLE_OF = {**OF_IMAGES, **OF_PATIENTS, **OF_SPOTS, "detection": classes, "plausible": hollow}
 SAMPLES = [(name, SAMPLE_OF.get(name, segmentation)) for name in NAMES]
-SETTINGS = {"surface_dice": {"tolerance_mm": 2.0}}
+SETTINGS = {
+    "surface_dice": {"tolerance_mm": 2.0},
+    "reference_zone": {"measure": "lvesv", "indexed": False},
+}
 every_metric = pytest.mark.parametrize(("name", "sample"), SAMPLES, ids=NAMES)
 every_metric_of_images = pytest.mark.parametrize(
     ("name", "sample"), [pair for pair in SAMPLES if pair[1] is not classes]
