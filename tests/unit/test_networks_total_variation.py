@@ -1,5 +1,8 @@
 """Total variation against a closed form, optimality conditions and another solver."""
 
+import shutil
+import subprocess
+
 import numpy as np
 import pytest
 import torch
@@ -113,6 +116,41 @@ def test_it_agrees_with_another_solver(coils):
     np.testing.assert_allclose(found, expected[0], atol=1e-3)
     soon = solved(kspace, maps, mask, lam=0.02)[0].numpy()
     assert np.linalg.norm(soon - expected[0]) < 0.01 * np.linalg.norm(expected[0])
+
+
+def mirrored(values):
+    """Value at the opposite place; the origin stays."""
+    return values.flip(AXES).roll((1, 1), AXES)
+
+
+def exchanged(path, values):
+    """Write `(c, h, w)` as the other program's arrays: h, w, 1, c, first axis fastest."""
+    height, width = values.shape[-2:]
+    path.with_suffix(".hdr").write_text(f"# Dimensions\n{height} {width} 1 {len(values)}\n")
+    values.transpose(1, 2).contiguous().numpy().astype(np.complex64).tofile(
+        path.with_suffix(".cfl")
+    )
+    return path
+
+
+@pytest.mark.skipif(shutil.which("bart") is None, reason="the program bart is not installed")
+@pytest.mark.parametrize("coils", [1, 3])
+def test_it_agrees_with_bart(tmp_path, coils):
+    kspace, maps, mask, _ = problem(32, coils=coils, noise=0.02)
+    scaled = kspace / weight(1.0, kspace, maps, mask)
+    known = torch.ones_like(kspace) if maps is None else maps
+    arrays = {"kspace": scaled, "maps": known, "mask": mask}
+    paths = {name: exchanged(tmp_path / name, value[0]) for name, value in arrays.items()}
+    subprocess.run(
+        ["bart", "pics", "-w", "1", "-R", "T:3:0:0.02", "-i", "1000", "-u", "0.1",
+         "-p", paths["mask"], paths["kspace"], paths["maps"], tmp_path / "found"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    theirs = np.fromfile(tmp_path / "found.cfl", np.complex64).reshape(32, 32, order="F")
+    # Its differences go to the row and column before.
+    settings = [None if each is None else mirrored(each) for each in (scaled, maps, mask)]
+    ours = mirrored(solved(*settings, lam=0.02, iterations=1000))[0].numpy()
+    assert np.linalg.norm(ours - theirs) < 1e-3 * np.linalg.norm(theirs)
 
 
 @pytest.mark.parametrize("coils", [1, 4])
