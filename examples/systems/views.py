@@ -1,9 +1,9 @@
-"""Simulated patients as other networks want them: volumes of one phase, and clinical measures."""
+"""Simulated patients as other networks want them: volumes, series to learn in strips, measures."""
 
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -55,21 +55,66 @@ class Seen(Sequence[Case]):
         return replace(patient, case_id=_named(patient.case_id, self.parts, part), digest=digest)
 
 
+@dataclass(frozen=True)
+class Kept(Sequence[Case]):
+    """The same cases, each made once and kept: where making one takes long and it is small.
+
+    Attributes:
+        cases: With summaries.
+        made: Those asked for so far, by index.
+    """
+
+    cases: Seen
+    made: dict[int, Case] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> Case:
+        """Make the case at `index`, or find it."""
+        if index not in self.made:
+            self.made[index] = self.cases[index]
+        return self.made[index]
+
+    def summary(self, index: int) -> CaseSummary:
+        """See `Summarised`."""
+        return self.cases.summary(index)
+
+
 def _named(case_id: str, parts: int, part: int) -> str:
     return case_id if parts == 1 else f"{case_id}_{PHASES[part]}"
+
+
+def _phase(case: Case, part: int) -> Case:
+    return replace(case, case_id=_named(case.case_id, 2, part), image=case.image[:, part],
+                   target=case.target[part],
+                   context={"spacing": case.context["spacing"]})  # fmt: skip
 
 
 def volumes(**settings: Any) -> Cohort:  # noqa: ANN401 (those of `synthetic_cine`)
     """Stacks `(1, z, y, x)` of one phase, two of each patient, with their labels `(z, y, x)`."""
     patients = rb.build("cohorts", "synthetic_cine", task="patient", **settings)
 
-    def phase(case: Case, part: int) -> Case:
-        return replace(case, case_id=_named(case.case_id, 2, part), image=case.image[:, part],
-                       target=case.target[part],
-                       context={"spacing": case.context["spacing"]})  # fmt: skip
-
-    cases = Seen(patients.cases, 2, phase, "phase")
+    cases = Seen(patients.cases, 2, _phase, "phase")
     return Cohort("volumes of simulated hearts", patients.task, patients.bounds, cases)
+
+
+def _measured(case: Case, _: int) -> Case:
+    size, male = float(case.context["bsa"]), bool(case.context["male"])
+    found = measure(case.target.numpy(), case.context["spacing"].numpy())
+    values = [_scaled(name, getattr(found, name), size) for name in USUAL]
+    told = diagnose(found, bsa=size, male=male) or str(case.attributes["diagnosis"])
+    return replace(case, image=torch.tensor([*values, float(male)]), context={},
+                   target=torch.tensor(DIAGNOSES.index(told)))  # fmt: skip
+
+
+def series(*, strip: int, split: str = "test", **settings: Any) -> Cohort:  # noqa: ANN401
+    """Series over the cycle: strips of `strip` columns to learn from, whole images to be tested."""
+    width = strip if split == "train" else None
+    made: Cohort = rb.build(
+        "cohorts", "synthetic_cine", task="dynamic", split=split, strip=width, **settings
+    )
+    return made
 
 
 def measures(**settings: Any) -> Cohort:  # noqa: ANN401
@@ -80,16 +125,8 @@ def measures(**settings: Any) -> Cohort:  # noqa: ANN401
     """
     patients = rb.build("cohorts", "synthetic_cine", task="patient", **settings)
 
-    def measured(case: Case, _: int) -> Case:
-        size, male = float(case.context["bsa"]), bool(case.context["male"])
-        found = measure(case.target.numpy(), case.context["spacing"].numpy())
-        values = [_scaled(name, getattr(found, name), size) for name in USUAL]
-        told = diagnose(found, bsa=size, male=male) or str(case.attributes["diagnosis"])
-        return replace(case, image=torch.tensor([*values, float(male)]), context={},
-                       target=torch.tensor(DIAGNOSES.index(told)))  # fmt: skip
-
     task = Task("classification", tuple(DIAGNOSES))
-    cases = Seen(patients.cases, 1, measured, "measures")
+    cases = Kept(Seen(patients.cases, 1, _measured, "measures"))
     return Cohort("measures of simulated hearts", task, (-math.inf, math.inf), cases)
 
 
