@@ -4,13 +4,14 @@ Each system is a plan in examples/systems: trained and run by the code of the co
 with intervals over patients from the run's own table. Beside it: parameters, floating-point
 operations of a forward and a backward pass of one case (matrix products and convolutions; Fourier
 transforms and element-wise work are not counted), cases a second and peak memory on one thread.
-For reconstruction, at accelerations 4 and 8, the paired differences between systems.
+Reconstruction of single images at accelerations 4 and 8. Paired differences between systems. Which
+systems and which pairs: networks.toml, beside this file.
 
-    python benchmarks/networks.py [--folder runs/systems] [--only TEXT] [--full]
+    python benchmarks/networks.py [--folder runs/systems] [--only TEXT] [--costs] [--full]
 
 With --full the networks have the papers' sizes, and are trained and timed on a CUDA device, as
 `make gpu` does; results are then in networks-DEVICE.json. What is trained, run or stored already is
-kept, so that it can be stopped and started again.
+kept, so that it can be stopped and started again; --costs measures again what the stored ones cost.
 """
 
 import argparse
@@ -18,10 +19,11 @@ import json
 import os
 import platform
 import re
-import resource
+import runpy
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,13 +48,7 @@ BATCH, REPEATS = 8, 5
 
 
 class System(NamedTuple):
-    """A plan, and what is changed in it.
-
-    Attributes:
-        plan: Name of the file.
-        suffix: Of the name, where something is changed.
-        changed: Text by text that takes its place.
-    """
+    """Name of a plan; and where it is changed, a suffix and text by text that takes its place."""
 
     plan: str
     suffix: str = ""
@@ -64,25 +60,14 @@ class System(NamedTuple):
         return self.plan + self.suffix
 
 
+LISTED = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 AT_8 = (("acceleration = 4", "acceleration = 8"), ("centre_lines = 6", "centre_lines = 4"))
-RECONSTRUCTIONS = ("zero_filled", "total_variation", "wavelet_l1", "deep_cascade")
-OTHERS = (
-    "linear", "in_plane_cubic", "spline", "espcn",
-    "unet", "fcn8s", "bai_fcn", "tl_1_autoencoder", "tl_2_predictor", "tl_3_joint",
-    "acnn_seg_plain", "acnn_seg", "acnn_sr_plain", "acnn_sr", "lenet", "resnet", "mlp", "rules",
-    "deepmedic", "torso_unet",
-)  # fmt: skip
 SYSTEMS = (
-    *(System(name) for name in RECONSTRUCTIONS),
-    *(System(name, "@8", AT_8) for name in RECONSTRUCTIONS),
-    *(System(name) for name in OTHERS),
+    *(System(name) for name in LISTED["reconstructions"]),
+    *(System(name, "@8", AT_8) for name in LISTED["reconstructions"]),
+    *(System(name) for name in LISTED["others"]),
 )
-PAIRS = (
-    ("deep_cascade", "total_variation"), ("deep_cascade", "wavelet_l1"),
-    ("total_variation", "zero_filled"), ("wavelet_l1", "zero_filled"),
-)  # fmt: skip
-
-
+PAIRS = tuple((first, second) for first, second in LISTED["pairs"])
 FULL = (('preset = "small"', 'preset = "full"'), ("name = ", 'device = "cuda"\nname = '))
 
 
@@ -111,11 +96,15 @@ def placed(system: System, folder: Path) -> Plan:
 
 
 def ran(plan: Plan, system: System, folder: Path) -> tuple[Run, float | None]:
-    """Train the plan's network if it has one to train, and run it; with seconds of training."""
+    """Train or fit the plan's network if there is one to, and run it; with seconds of training."""
     seconds = None
     if plan.train is not None:
         card, _ = train_plan(plan, quiet=False)
         seconds = round(sum(row["seconds"] for row in card.curve), 1)
+    elif plan.model["use"] == "forest":
+        started = time.perf_counter()
+        runpy.run_path(str(PLANS / "fit_forest.py"))["fit"](plan)
+        seconds = round(time.perf_counter() - started, 1)
     return run_plan(plan, folder / system.name.replace("@", "-at-")), seconds
 
 
@@ -144,14 +133,22 @@ def _asked(plan: Plan) -> tuple[TorchModel, Cohort]:
     return model, cohort
 
 
-def operations(model: TorchModel, batch: Batch) -> dict[str, int]:
-    """Floating-point operations of a batch of one case."""
+def operations(model: TorchModel, batch: Batch) -> dict[str, int | None]:
+    """Floating-point operations of a batch of one case; `both` is None without a gradient."""
     with FlopCounterMode(display=False) as forward, torch.no_grad():
         model(batch.image, batch.context)
-    image = batch.image.clone().requires_grad_()
     with FlopCounterMode(display=False) as both:
-        model(image, batch.context).abs().sum().backward()
-    return {"forward": forward.get_total_flops(), "both": both.get_total_flops()}
+        went_back = _forward_and_back(model, batch)
+    return {"forward": forward.get_total_flops(),
+            "both": both.get_total_flops() if went_back else None}  # fmt: skip
+
+
+def _forward_and_back(model: TorchModel, batch: Batch) -> bool:
+    """Answer, and go back to the image where the answer has a gradient; tell whether it has."""
+    answer = model(batch.image.clone().requires_grad_(), batch.context)
+    if answer.requires_grad:
+        answer.abs().sum().backward()
+    return answer.requires_grad
 
 
 def cost(system: System, folder: Path) -> dict[str, Any]:
@@ -168,8 +165,7 @@ def cost(system: System, folder: Path) -> dict[str, Any]:
         with torch.no_grad():
             model(batch.image, batch.context)
         spent.append(_clock(device) - started)
-    image = batch.image.clone().requires_grad_()
-    model(image, batch.context).abs().sum().backward()
+    _forward_and_back(model, batch)
     after = _peak(device)
     return {
         "parameters": sum(p.numel() for p in model.network.parameters()),
@@ -180,10 +176,14 @@ def cost(system: System, folder: Path) -> dict[str, Any]:
 
 
 def _peak(device: torch.device) -> float:
-    """Peak memory so far in MiB: of the device, or of this process on a CPU."""
+    """Peak memory so far in MiB: of the device, or of this process on a CPU.
+
+    Linux has a line for it. Its `ru_maxrss` would begin at what the parent had when it started us.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 
 
 def _clock(device: torch.device) -> float:
@@ -228,43 +228,53 @@ def _by_patient(run: Run) -> dict[str, Any]:
     return {m: g.groupby("patient_id")["value"].mean() for m, g in named.groupby("metric")}
 
 
+def all_pairs(known: set[str], folder: Path, *, full: bool) -> dict[str, dict[str, Any]]:
+    """The paired differences of all pairs that are measured."""
+    found = {}
+    for suffix in ("-full", "@8-full") if full else ("", "@8"):
+        for pair in PAIRS:
+            names = [f"{name}{suffix}" for name in pair]
+            if known.issuperset(names):
+                runs = [Run.open(folder / name.replace("@", "-at-")) for name in names]
+                found[" minus ".join(names)] = paired(*runs)
+    return found
+
+
 def main() -> None:
     """Measure every system that is not stored, print and store it."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--folder", type=Path, default=Path("runs") / "systems")
     options.add_argument("--only", default="", help="systems whose name has this in it")
+    options.add_argument("--costs", action="store_true", help="again, of systems that are stored")
     options.add_argument("--cost-of", default="", help=argparse.SUPPRESS)
     options.add_argument("--full", action="store_true", help="the papers' sizes, on CUDA")
     asked = options.parse_args()
     if asked.full and not torch.cuda.is_available():
         raise SystemExit("networks: --full needs a CUDA device, and torch sees none here")
     systems = in_full(SYSTEMS) if asked.full else SYSTEMS
-    by_name = {system.name: system for system in systems}
     if asked.cost_of:
-        print(json.dumps(cost(by_name[asked.cost_of], asked.folder)))
+        print(json.dumps(cost({s.name: s for s in systems}[asked.cost_of], asked.folder)))
         return
     path = _result(full=asked.full)
     if not asked.full:
         torch.set_num_threads(1)
     stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     result = {"systems": {}, "pairs": {}} | stored
-    for system in (s for s in systems if asked.only in s.name and s.name not in result["systems"]):
-        plan = placed(system, asked.folder)
-        run, seconds = ran(plan, system, asked.folder)
-        result["systems"][system.name] = {
-            "task": run.manifest["task"]["kind"], "quality": quality(run),
-            **cost_in_a_fresh_process(system, asked.folder), "training_seconds": seconds,
-        }  # fmt: skip
+    for system in (s for s in systems if asked.only in s.name):
+        held = result["systems"].get(system.name)
+        if held is None:
+            run, seconds = ran(placed(system, asked.folder), system, asked.folder)
+            result["systems"][system.name] = {
+                "task": run.manifest["task"]["kind"], "quality": quality(run),
+                **cost_in_a_fresh_process(system, asked.folder), "training_seconds": seconds,
+            }  # fmt: skip
+        elif asked.costs:
+            held |= cost_in_a_fresh_process(system, asked.folder)
+        else:
+            continue
         print(json.dumps({system.name: result["systems"][system.name]}), flush=True)
         _store(result, path, systems)
-    for suffix in ("-full", "@8-full") if asked.full else ("", "@8"):
-        for pair in PAIRS:
-            key = " minus ".join(f"{name}{suffix}" for name in pair)
-            if all(f"{name}{suffix}" in result["systems"] for name in pair):
-                runs = [Run.open(asked.folder / f"{name}{suffix.replace('@', '-at-')}")
-                        for name in pair]  # fmt: skip
-                result["pairs"][key] = paired(*runs)
-                print(json.dumps({key: result["pairs"][key]}), flush=True)
+    result["pairs"] = all_pairs(set(result["systems"]), asked.folder, full=asked.full)
     _store(result, path, systems)
 
 

@@ -21,8 +21,10 @@ from robustbench_med.questions import build_cohort
 from robustbench_med.training.card import write_card
 from robustbench_med.training.settings import TrainSettings
 
+PIXELS = 1024  # of each case
 
-def fit(plan: Plan, pixels: int) -> Path:
+
+def fit(plan: Plan, pixels: int = PIXELS) -> Path:
     """Grow the trees on the plan's training split, and return where the weights are."""
     if plan.model.get("use") != "forest" or "weights" not in plan.model:
         raise InputError(
@@ -44,7 +46,7 @@ def main() -> int:
     """Fit and say where the weights are."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("plan", type=Path)
-    options.add_argument("--pixels", type=int, default=1024, help="of each case")
+    options.add_argument("--pixels", type=int, default=PIXELS, help="of each case")
     asked, started = options.parse_args(), time.perf_counter()
     try:
         weights = fit(load_plan(asked.plan), asked.pixels)
