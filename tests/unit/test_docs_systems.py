@@ -12,7 +12,7 @@ NETWORKS = json.loads((RESULTS / "networks.json").read_text("utf-8"))
 TRANSFER = json.loads((RESULTS / "transfer.json").read_text("utf-8"))
 SHOWN = {
     "ssim": "SSIM", "psnr": "PSNR", "psnr_complex": "PSNR", "nmse": "NMSE", "nmse_complex": "NMSE",
-    "correct": "correct", "diagnosis": "correct",
+    "correct": "correct", "diagnosis": "diagnosis",
 }  # fmt: skip
 
 
@@ -26,28 +26,42 @@ def estimate(found):
 
 
 def row(name, found):
-    """One line of the page's table of systems."""
-    by_class = any(metric.startswith("dice_") for metric in found["quality"])
+    """One line of the page's table of systems; a dash where there is no gradient or training."""
     quality = "; ".join(
         f"{SHOWN.get(metric, metric.removeprefix('dice_'))} {estimate(held)}"
         for metric, held in found["quality"].items()
-        if metric.startswith("dice_") or (metric in SHOWN and not by_class)
+        if metric in told(found["quality"])
     )
-    flops = found["flops"]["both"] / 1e9
+    both = found["flops"]["both"]
     cells = (
-        f"`{name}`", quality, f"{found['parameters']:,}", f"{flops:.3g}",
+        f"`{name}`", quality, f"{found['parameters']:,}",
+        "\N{EN DASH}" if both is None else f"{both / 1e9:.3g}",
         f"{found['cases_per_second']:.3g}", str(found["peak_mib"]),
         "\N{EN DASH}" if found["training_seconds"] is None else f"{found['training_seconds']:.0f}",
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
 
+def told(metrics):
+    """Those that the page tells: of segmentations, which classes, not how many pixels."""
+    by_class = any(metric.startswith("dice_") for metric in metrics)
+    skipped = {"correct"} if by_class or "diagnosis" in metrics else set()
+    return [m for m in metrics if m.startswith("dice_") or (m in SHOWN and m not in skipped)]
+
+
+def difference(found):
+    return f"{number(found['difference'])} [{number(found['low'])}, {number(found['high'])}]"
+
+
 def pair(name, found):
-    """One line of the page's table of paired differences."""
-    cells = (
-        f"{number(one['difference'])} [{number(one['low'])}, {number(one['high'])}]"
-        for one in (found[metric] for metric in ("ssim", "psnr_complex", "nmse_complex"))
-    )
+    """One line of the page's tables of paired differences: of images by column, else in one."""
+    if "ssim" in found:
+        measures = ("ssim", next(m for m in found if m.startswith("psnr")),
+                    next(m for m in found if m.startswith("nmse")))  # fmt: skip
+        cells = [difference(found[metric]) for metric in measures]
+    else:
+        of_each = (f"{m.removeprefix('dice_')} {difference(found[m])}" for m in told(found))
+        cells = ["; ".join(of_each)]
     return f"| {name} | {' | '.join(cells)} |"
 
 
