@@ -6,7 +6,7 @@ random, or at weights of examples/cmr_simulated.toml, which has never seen a pat
 patient is from voxels summed over slices; intervals are over the tested patients, for one training.
 
     export RBMED_DATA=/path/to/data
-    python benchmarks/transfer.py [--folder runs/transfer] [--draws 1]
+    python -P benchmarks/transfer.py [--folder runs/transfer] [--draws 1]
 
 What is trained, run or stored already is kept. Draws the figure too, docs/figures/transfer.svg.
 """
