@@ -8,9 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_med.errors import InputError
+from robustbench_med.networks.fixed_slices import FixedSlices
+from robustbench_med.networks.neighbours import edges_repeated, with_neighbours
 
 TASK = "super_resolution"
-BOUNDED_BY = "ibp, crown_ibp"
+BOUNDED_BY = "ibp, crown_ibp, and in its fixed form crown"
 Preset = Literal["full", "small"]
 Factors = tuple[int, int, int]
 WIDTHS: dict[Preset, tuple[int, int]] = {"full": (64, 32), "small": (32, 16)}
@@ -36,7 +38,8 @@ def espcn(
     neighbours (the outermost with itself), and channels are shuffled along z as well; ReLU
     instead of tanh; what is learned is a correction to linear interpolation, and the last
     layer begins at 0, so that an untrained network interpolates. Other weights are He-normal.
-    Can be bounded by `ibp` and `crown_ibp`; `crown` gives up on the repeated weights.
+    Can be bounded by `ibp` and `crown_ibp`; `crown` gives up on the repeated weights, and
+    bounds `fixed`, which is written for one number of slices.
     """
     if preset not in WIDTHS:
         raise InputError(f"espcn: preset must be one of {', '.join(WIDTHS)}, got {preset!r}")
@@ -78,11 +81,11 @@ class Espcn(nn.Module):
                 f"espcn: expected stacks (b, {self.in_channels}, z, y, x), got {tuple(image.shape)}"
             )
         slices = image.shape[2]
-        near = _with_neighbours(image)
+        near = with_neighbours(image)
         maps = F.relu(_each_slice(self.first, near, slices))
         maps = F.relu(_each_slice(self.second, maps, slices))
         parts = _each_slice(self.third, maps, slices)
-        return self._shuffled(parts + self._interpolated(near, slices), slices)
+        return self.shuffled(parts + self._interpolated(near, slices), slices)
 
     def extra_repr(self) -> str:
         """What the weights' shapes do not tell: digests are made from it."""
@@ -91,9 +94,17 @@ class Espcn(nn.Module):
     def _interpolated(self, near: Tensor, slices: int) -> Tensor:
         """Linear interpolation, `(b, z c 3, y, x)` to `(b, z c fz fy fx, y, x)`."""
         groups = slices * self.in_channels
-        return F.conv2d(_edges_repeated(near), torch.cat([self.stencil] * groups), groups=groups)
+        return F.conv2d(edges_repeated(near), torch.cat([self.stencil] * groups), groups=groups)
 
-    def _shuffled(self, parts: Tensor, slices: int) -> Tensor:
+    def fixed(self, slices: int) -> FixedSlices:
+        """Write the network out for stacks of so many slices, as `crown` can read it.
+
+        Raises:
+            InputError: If there is no slice.
+        """
+        return FixedSlices(self, slices)
+
+    def shuffled(self, parts: Tensor, slices: int) -> Tensor:
         """Each voxel's parts to where they lie: `(b, z c fz fy fx, y, x)` to the fine grid."""
         cells = parts.reshape(-1, slices, self.in_channels, *self.factors, *parts.shape[-2:])
         # b z c fz fy fx y x  ->  b c z fz y fy x fx
@@ -124,22 +135,6 @@ def _each_slice(layer: nn.Conv2d, maps: Tensor, slices: int) -> Tensor:
     weight = torch.cat([layer.weight] * slices)
     bias = torch.cat([layer.bias] * slices) if layer.bias is not None else None
     return F.conv2d(maps, weight, bias, padding=layer.padding, groups=slices)
-
-
-def _with_neighbours(image: Tensor) -> Tensor:
-    """Each slice with the one before and after: `(b, c, z, y, x)` to `(b, z c 3, y, x)`."""
-    stack, last = image.transpose(1, 2), image.shape[2] - 1
-    before = torch.cat([stack[:, :1], stack[:, :last]], dim=1)
-    after = torch.cat([stack[:, 1:], stack[:, last : last + 1]], dim=1)
-    return torch.stack([before, stack, after], dim=3).flatten(1, 3)
-
-
-def _edges_repeated(maps: Tensor) -> Tensor:
-    """One more row and column at each side, equal to the outermost."""
-    # auto-LiRPA misreads indices that count from the end.
-    low, right = maps.shape[2] - 1, maps.shape[3] - 1
-    rows = torch.cat([maps[:, :, :1], maps, maps[:, :, low : low + 1]], dim=2)
-    return torch.cat([rows[..., :1], rows, rows[..., right : right + 1]], dim=3)
 
 
 def _initialise(module: nn.Module) -> None:
