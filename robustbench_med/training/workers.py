@@ -52,9 +52,16 @@ def reading(cohorts: Sequence[Cohort], workers: int) -> Iterator[Reads]:
 
 
 def suitable_workers(cohort: Cohort) -> int:
-    """How many workers shorten a training: none where making all cases takes a few seconds."""
+    """How many workers shorten a training: none where making all cases takes a few seconds.
+
+    None either where the cohort cannot be sent to other processes.
+    """
     free = _cores() // here().count - 1
     if isinstance(cohort.cases, (list, tuple)) or not cohort.cases or free < 1:
+        return 0
+    try:
+        _sent([cohort.cases])
+    except InputError:
         return 0
     started, timed = time.perf_counter(), min(TIMED, len(cohort))
     for index in range(timed):

@@ -228,6 +228,9 @@ def test_workers_are_suggested_only_where_making_the_cases_takes_seconds(lazy):
     assert suitable_workers(MADE.classes_cohort()) == 0
     assert suitable_workers(lazy(20)) == 0
     assert suitable_workers(lazy(5000, seconds=0.01)) == min(4, cores - 1)
+    stuck = lazy(5000, seconds=0.01)
+    stuck.cases.key = lambda case: case  # cannot be sent to another process
+    assert suitable_workers(stuck) == 0
     empty = Cohort("none", Task("classification", ("a", "b")), (0, 1), ())
     assert suitable_workers(empty) == 0
     one = Case("c", "p", torch.zeros(1, 2), torch.tensor(0))
