@@ -22,6 +22,7 @@ from robustbench_med.training.network import (
     used,
 )
 from robustbench_med.training.network import build_network as build_fresh
+from robustbench_med.training.shipped import located
 from robustbench_med.training.weights import file_sha256, fill, network_digest, read_weights
 
 __all__ = [
@@ -140,7 +141,7 @@ def _load_trained(entry: Entry, cohort: Cohort | None, device: str, base: Path) 
     find("networks", use)
     if not isinstance(entry.get("weights"), str | Path):
         return _load_untrained(entry, cohort, device)
-    path = base / entry["weights"]
+    path = located(entry["weights"], base)
     weights, card = read_weights(path), read_card(path)
     if card is not None:
         _check_card(card, path, entry)

@@ -19,6 +19,7 @@ from robustbench_med.questions import build_metrics, build_other
 from robustbench_med.reports.wording import interval
 from robustbench_med.statistics.operating_point import threshold_for
 from robustbench_med.training.card import Card, cohort_digest, read_card, write_card
+from robustbench_med.training.shipped import located
 
 Point = Mapping[str, Any]
 
@@ -143,9 +144,10 @@ def _points(plan: Plan) -> Mapping[str, Point] | None:
     weights = plan.model.get("weights")
     if not isinstance(weights, str):
         return {}
-    if not (plan.folder / weights).is_file():
+    path = located(weights, plan.folder)
+    if not path.is_file():
         return None
-    card = read_card(plan.folder / weights)
+    card = read_card(path)
     return card.operating_points if card else {}
 
 

@@ -14,6 +14,7 @@ from robustbench_med.errors import InputError, raise_together
 from robustbench_med.plan_fields import Fields, expand
 from robustbench_med.plan_splits import Calibration, read_against, read_calibration, tested_split
 from robustbench_med.plan_train import read_train
+from robustbench_med.training.shipped import located
 
 Settings = Mapping[str, Any]
 
@@ -185,7 +186,7 @@ def _model(fields: Fields, folder: Path) -> Settings:
 def _located(value: object, folder: Path) -> object:
     """A network that another one is made of, with its weights where they are."""
     if isinstance(value, Mapping) and isinstance(value.get("weights"), str):
-        return {**value, "weights": str(folder / value["weights"])}
+        return {**value, "weights": str(located(value["weights"], folder))}
     return value
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from robustbench_med.plan_fields import Fields
 from robustbench_med.plan_splits import TRAINED_ON, takes_split
+from robustbench_med.training.shipped import located
 
 COMPONENTS = ("loss", "defence")
 
@@ -34,11 +35,11 @@ def _located(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The same with files of weights where they are, whatever the working directory."""
     found = dict(settings)
     if isinstance(found.get("start"), str) and found["start"]:
-        found["start"] = str(folder / found["start"])
+        found["start"] = str(located(found["start"], folder))
     for key in COMPONENTS:
         component = found.get(key)
         if isinstance(component, Mapping) and isinstance(component.get("weights"), str):
-            found[key] = {**component, "weights": str(folder / component["weights"])}
+            found[key] = {**component, "weights": str(located(component["weights"], folder))}
     return found
 
 

@@ -18,6 +18,7 @@ from robustbench_med.reports.policy import load_policy
 from robustbench_med.reports.wording import split_called
 from robustbench_med.sizing import ICC, POWER, SHARE, Sized, lines, out_of_reach, sizes
 from robustbench_med.survey import case_table, few_patients, suspicious_subgroups
+from robustbench_med.training.shipped import located
 
 WIDTH = 80
 
@@ -92,7 +93,7 @@ def awaits_training(plan: Plan) -> bool:
     weights = plan.model.get("weights")
     if plan.train is None or not isinstance(weights, str):
         return False
-    return not (plan.folder / weights).is_file()
+    return not located(weights, plan.folder).is_file()
 
 
 def untrained(plan: Plan, cohort: Cohort) -> Model:

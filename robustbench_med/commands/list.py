@@ -11,6 +11,8 @@ from typing import Any
 
 from robustbench_med.components import find, names
 from robustbench_med.errors import InputError
+from robustbench_med.training.shipped import PREFIX
+from robustbench_med.training.shipped import names as shipped
 
 WIDTH, INDENT = 79, 15
 
@@ -35,16 +37,17 @@ def _row(kind: str, name: str) -> dict[str, str]:
     lines = (inspect.getdoc(component) or "").splitlines()
     settings = ", ".join(_setting(p) for p in inspect.signature(component).parameters.values())
     row = {"name": name, "settings": settings, "does": lines[0] if lines else ""}
-    return {**row, "about": _about(component)} if kind == "networks" else row
+    return {**row, "about": _about(name, component)} if kind == "networks" else row
 
 
-def _about(builder: Callable[..., Any]) -> str:
-    """Task, parameters of each preset, and the bounds that its file says hold on it."""
+def _about(name: str, builder: Callable[..., Any]) -> str:
+    """Task, parameters of each preset, the bounds that its file says hold on it, its weights."""
     home = sys.modules[builder.__module__]
     told = [getattr(home, "TASK", "")]
     told += [f"{count:,} parameters {preset}".rstrip() for preset, count in _parameters(builder)]
     bounds = getattr(home, "BOUNDED_BY", "")
     told += [f"bounded by {bounds}" if bounds else "cannot be bounded"]
+    told += [f"trained: {PREFIX}{name}" if name in shipped() else ""]
     return "; ".join(text for text in told if text)
 
 

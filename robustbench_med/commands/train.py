@@ -25,6 +25,7 @@ from robustbench_med.training.distributed import here, joined
 from robustbench_med.training.loop import train
 from robustbench_med.training.network import card_settings
 from robustbench_med.training.settings import TrainSettings, with_defaults
+from robustbench_med.training.shipped import is_shipped
 from robustbench_med.training.weights import file_sha256
 from robustbench_med.training.workers import suitable_workers
 
@@ -156,6 +157,10 @@ def _weights(plan: Plan) -> Path:
     weights = plan.model.get("weights")
     if not isinstance(weights, str):
         raise InputError(f"plan {plan.name!r}: model: expected weights = FILE.safetensors to write")
+    if is_shipped(weights):
+        raise InputError(
+            f"plan {plan.name!r}: model: {weights!r} comes with the package; to train, name a file"
+        )
     return plan.folder / weights
 
 
