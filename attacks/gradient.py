@@ -5,14 +5,19 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
+from robustbench_med.attacks.objective import Objective, TaskLoss
 from robustbench_med.cases import Batch
 from robustbench_med.errors import UnsupportedError
 from robustbench_med.model import Model
 from robustbench_med.threat import Ball, Norm, per_case_norm
 
+TASK_LOSS = TaskLoss()
 
-def loss_gradient(model: Model, batch: Batch, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss of each case at `image`, and its gradient in its own image, from one forward pass.
+
+def loss_gradient(
+    model: Model, batch: Batch, image: Tensor, objective: Objective = TASK_LOSS
+) -> tuple[Tensor, Tensor]:
+    """Objective of each case at `image`, and its gradient in its own image, from one forward pass.
 
     Parameters collect no gradient. A slope that is NaN counts as 0, so that its voxel stays where
     it is, and an infinite one as the largest finite number.
@@ -21,9 +26,10 @@ def loss_gradient(model: Model, batch: Batch, image: Tensor) -> tuple[Tensor, Te
         model: Any model that PyTorch can differentiate.
         batch: Targets and context; its own images are not used.
         image: `(b, c, *s)`, where to evaluate.
+        objective: What to raise.
 
     Returns:
-        Loss `(b,)` and gradient `(b, c, *s)`, both detached.
+        Objective `(b,)` and gradient `(b, c, *s)`, both detached.
 
     Raises:
         UnsupportedError: If the output does not depend on the image in PyTorch's graph.
@@ -31,7 +37,7 @@ def loss_gradient(model: Model, batch: Batch, image: Tensor) -> tuple[Tensor, Te
     image = image.detach().requires_grad_()
     gradient = None
     with torch.enable_grad():
-        loss = model.task.loss(model(image, batch.context), batch.target)
+        loss = objective(model(image, batch.context), batch, model.task)
         if loss.requires_grad:
             (gradient,) = torch.autograd.grad(loss.sum(), image, allow_unused=True)
     if gradient is None:
@@ -43,9 +49,11 @@ def loss_gradient(model: Model, batch: Batch, image: Tensor) -> tuple[Tensor, Te
 
 
 @torch.no_grad()
-def case_loss(model: Model, batch: Batch, image: Tensor) -> Tensor:
-    """Loss of each case at `image`, `(b,)`, without a gradient."""
-    return model.task.loss(model(image, batch.context), batch.target)
+def case_loss(
+    model: Model, batch: Batch, image: Tensor, objective: Objective = TASK_LOSS
+) -> Tensor:
+    """Objective of each case at `image`, `(b,)`, without a gradient."""
+    return objective(model(image, batch.context), batch, model.task)
 
 
 def on_support(gradient: Tensor, batch: Batch, ball: Ball) -> Tensor:

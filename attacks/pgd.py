@@ -13,6 +13,7 @@ from robustbench_med.attacks.gradient import (
     per_case,
     steepest,
 )
+from robustbench_med.attacks.objective import Asked, resolved
 from robustbench_med.cases import Batch
 from robustbench_med.errors import InputError, UnsupportedError
 from robustbench_med.model import Model
@@ -34,6 +35,7 @@ class Pgd:
         step_size: Length of one step, as a fraction of the radius, above 0.
         restarts: Searches from different random starts, at least 1.
         random_start: Whether to start anywhere in the ball instead of at the clean image.
+        objective: What to raise: the name or the table of a listed objective, or one itself.
 
     Source: Madry et al., ICLR 2018, section 2.1, arXiv:1706.06083. Deviations: the best iterate
     is kept instead of the last; under l2 the start is uniform in the ball.
@@ -43,8 +45,10 @@ class Pgd:
     step_size: float = 0.1
     restarts: int = 1
     random_start: bool = True
+    objective: Asked = "task"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "objective", resolved(self.objective))
         for name in ("steps", "restarts"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -67,18 +71,18 @@ class Pgd:
             raise UnsupportedError("pgd: searches linf and l2 balls, got l1")
         if ball.eps == 0:
             return batch.image
-        best = batch.image
+        goal, best = resolved(self.objective), batch.image
         highest = torch.full((len(batch),), -torch.inf, device=best.device)
         length = self.step_size * ball.radius(batch.image, batch.context)
         pull = ball.around(batch.image, batch.context)
         for _ in range(self.restarts):
             image = pull(self._start(batch, ball, rng))
             for _ in range(self.steps):
-                loss, gradient = loss_gradient(model, batch, image)
+                loss, gradient = loss_gradient(model, batch, image, goal)
                 best, highest = _better(image, loss, best, highest)
                 step = steepest(on_support(gradient, batch, ball), ball.norm)
                 image = pull(step.mul_(length).add_(image))  # a step is ours to write into
-            best, highest = _better(image, case_loss(model, batch, image), best, highest)
+            best, highest = _better(image, case_loss(model, batch, image, goal), best, highest)
         return best
 
     def _start(self, batch: Batch, ball: Ball, rng: CaseRng) -> Tensor:

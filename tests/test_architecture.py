@@ -35,7 +35,8 @@ ONLY_IN = {
     "ray": "robustbench_med/engine/ray.py",
 }
 KINDS = {
-    "attacks": "attacks", "shifts": "shifts", "certifiers": "certify", "metrics": "metrics",
+    "attacks": "attacks", "objectives": "attacks", "shifts": "shifts", "certifiers": "certify",
+    "metrics": "metrics",
     "cohorts": "cohorts", "networks": "networks", "losses": "training", "defences": "training",
     "sections": "reports",
 }  # fmt: skip
