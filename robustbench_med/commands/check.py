@@ -5,6 +5,7 @@ import json
 import math
 import textwrap
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from robustbench_med.cases import Cohort
@@ -41,6 +42,9 @@ def main(options: argparse.Namespace) -> int:
     for line in told:
         print(line if len(line) <= WIDTH else textwrap.fill(line, WIDTH, subsequent_indent="  "))
     if awaits_training(plan):
+        missing = _missing_start(plan)
+        if missing:
+            print(f"[train] start {missing} is not there yet; train it first")
         print(f"the model has no weights yet; first: rbmed train {options.plan}")
     return 0
 
@@ -94,6 +98,12 @@ def awaits_training(plan: Plan) -> bool:
     if plan.train is None or not isinstance(weights, str):
         return False
     return not located(weights, plan.folder).is_file()
+
+
+def _missing_start(plan: Plan) -> str | None:
+    """What the training would start from, if it is named and not there."""
+    start = (plan.train or {}).get("start")
+    return start if isinstance(start, str) and start and not Path(start).is_file() else None
 
 
 def untrained(plan: Plan, cohort: Cohort) -> Model:

@@ -67,10 +67,11 @@ def train(  # noqa: PLR0913
     session = begin(network, cohorts, settings, torch.device(device))
     needed = identity(session, cohorts)
     curve, best = resume(session, folder, needed)
-    with reading(cohorts, settings.workers) as reads:
+    workers = 0 if _is_done(curve, settings) else settings.workers
+    with reading(cohorts, workers) as reads:
         load = loader(reads, cohorts, settings.batch_size, session.processes)
         sizes = [len(each) for each in cohorts]
-        while len(curve) < settings.epochs and not is_over(curve, settings.patience):
+        while not _is_done(curve, settings):
             with _advised(session, folder, len(curve)):
                 curve.append(_learn(session, load, sizes, curve, on_step))
             if curve[-1].get("best_epoch") == len(curve):
@@ -82,6 +83,10 @@ def train(  # noqa: PLR0913
     network.load_state_dict(_answering(session) if best is None else best.weights)
     network.eval()
     return curve
+
+
+def _is_done(curve: Sequence[Row], settings: TrainSettings) -> bool:
+    return len(curve) >= settings.epochs or is_over(curve, settings.patience)
 
 
 def _learn(

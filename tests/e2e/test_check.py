@@ -155,3 +155,15 @@ def test_a_ledger_that_cannot_be_written_is_told_before_anything_is_computed(stu
     (line,) = study.refused_run()
     assert "ledger.jsonl: cannot be written" in line
     assert not (study.folder / "run").exists()
+
+
+def test_weights_that_a_training_starts_from_and_are_not_there_are_told(study):
+    stages = ROOT / "examples" / "systems" / "tl_2_predictor.toml"
+    text = stages.read_text(encoding="utf-8")
+    text = re.sub(r"^patients = .*$", "patients = { train = 2, test = 20 }", text, flags=re.M)
+    study.plan.write_text(text, encoding="utf-8")
+    code, out, _ = study.rbmed("check", study.plan)
+    assert code == 0
+    start = study.folder.parent / "weights" / "tl_1_autoencoder.safetensors"
+    assert "is not there yet; train it first" in out
+    assert start.name in out

@@ -84,6 +84,21 @@ def test_weights_and_curve_do_not_depend_on_where_cases_are_made(tmp_path, lazy)
     assert no_worker_is_left()
 
 
+def test_a_finished_training_that_is_asked_for_again_starts_no_worker(tmp_path, lazy, monkeypatch):
+    cohort, network, asked = lazy(10), MADE.built(MADE.Dropping), []
+    first = train(network, cohort, TrainSettings(epochs=2), folder=tmp_path)
+
+    def recorded(cohorts, workers):
+        asked.append(workers)
+        return reading(cohorts, workers)
+
+    monkeypatch.setattr("robustbench_med.training.loop.reading", recorded)
+    settings = TrainSettings(epochs=2, workers=2)
+    again = train(MADE.built(MADE.Dropping), cohort, settings, folder=tmp_path)
+    assert asked == [0]
+    assert again == first
+
+
 @pytest.mark.slow
 def test_neither_do_they_on_simulated_hearts_by_three_workers(tmp_path):
     made = {"task": "segmentation", "size": 48, "pixel_mm": 3.0, "slices": 2, "frames": 2}
