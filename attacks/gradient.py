@@ -34,10 +34,22 @@ def loss_gradient(
     Raises:
         UnsupportedError: If the output does not depend on the image in PyTorch's graph.
     """
+    _, loss, gradient = answer_gradient(model, batch, image, objective)
+    return loss, gradient
+
+
+def answer_gradient(
+    model: Model, batch: Batch, image: Tensor, objective: Objective = TASK_LOSS
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Model's answer at `image`, objective and gradient, all detached; as `loss_gradient` does.
+
+    For a search that climbs one objective and keeps what is worst by another.
+    """
     image = image.detach().requires_grad_()
     gradient = None
     with torch.enable_grad():
-        loss = objective(model(image, batch.context), batch, model.task)
+        output = model(image, batch.context)
+        loss = objective(output, batch, model.task)
         if loss.requires_grad:
             (gradient,) = torch.autograd.grad(loss.sum(), image, allow_unused=True)
     if gradient is None:
@@ -45,7 +57,7 @@ def loss_gradient(
             f"attack: {type(model).__name__} gives no gradients of its output in the image "
             "(an ONNX model, or a detach inside); use a black-box attack or shifts"
         )
-    return loss.detach(), gradient.nan_to_num_()
+    return output.detach(), loss.detach(), gradient.nan_to_num_()
 
 
 @torch.no_grad()

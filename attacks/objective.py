@@ -6,9 +6,9 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from robustbench_med.cases import Batch, Task
+from robustbench_med.cases import Batch, Task, TaskKind
 from robustbench_med.components import build, suggest
-from robustbench_med.errors import InputError
+from robustbench_med.errors import InputError, UnsupportedError
 
 
 @runtime_checkable
@@ -60,6 +60,18 @@ def resolved(asked: object) -> Objective:
     if not callable(asked) or isinstance(asked, type):
         raise InputError(f"objective: expected a name, a table or an objective, got {asked!r}")
     return asked
+
+
+def require_task(who: str, task: Task, kinds: tuple[TaskKind, ...], instead: str) -> None:
+    """Refuse a task that an objective or an attack says nothing about.
+
+    Raises:
+        UnsupportedError: Naming the task, the kinds that fit, and what to use `instead`.
+    """
+    if task.kind not in kinds:
+        raise UnsupportedError(
+            f"{who}: needs a task of {' or '.join(kinds)}, got {task.kind}; use {instead}"
+        )
 
 
 def class_index(label: str | int, task: Task) -> int:
