@@ -89,10 +89,10 @@ class Pgd:
         if not self.random_start:
             return batch.image
         radius = ball.radius(batch.image, batch.context)
-        return batch.image + radius * _anywhere(batch.image, ball, rng)
+        return batch.image + radius * anywhere(batch.image, ball, rng)
 
 
-def _anywhere(image: Tensor, ball: Ball, rng: CaseRng) -> Tensor:
+def anywhere(image: Tensor, ball: Ball, rng: CaseRng) -> Tensor:
     """Uniform in the unit ball around 0, `(b, c, *s)`."""
     if ball.norm == "linf":
         return rng.uniform_like(image)
