@@ -10,6 +10,7 @@ from torch import Tensor
 
 from robustbench_med.cases import Bounds
 from robustbench_med.errors import InputError
+from robustbench_med.projections import onto_l1, onto_l2
 
 Norm = Literal["linf", "l2", "l1"]
 Unit = Literal["intensity", "fraction", "noise"]
@@ -77,10 +78,8 @@ class Ball:
     ) -> Tensor:
         """Pull each case of `image` into the ball around `centre`; shapes `(b, c, *s)`.
 
-        Voxels that are not finite are put back to the clean value. The norm is applied first and
-        the bounds after, which stays inside both because `centre` is legal.
-
-        Source: L1: Duchi et al., ICML 2008, figure 1.
+        Gives the nearest legal image of the ball, for a `centre` that is legal itself. Voxels that
+        are not finite are put back to the clean value.
         """
         image = torch.where(image.isfinite(), image.to(centre), centre)
         return self.around(centre, context)(image)
@@ -97,17 +96,30 @@ class Ball:
         if self.norm == "linf":
             return _box(centre, radius, inside, self.bounds)
 
+        onto = onto_l1 if self.norm == "l1" else onto_l2
+        flat_radius = radius.flatten(start_dim=1)
+        low, high = self.reach(centre)
+
         def pull(image: Tensor) -> Tensor:
             offset = image - centre
             if inside is not None:
                 offset = offset.where(inside, 0)
-            if self.norm == "l1":
-                return (centre + _onto_l1(offset, radius)).clamp(*self.bounds)
-            scale = radius / per_case_norm(offset, "l2").clamp(min=1e-30)
-            image = torch.where(scale < 1, centre + offset * scale, centre + offset)
-            return image.clamp(*self.bounds)
+            nearest = onto(offset.flatten(start_dim=1), flat_radius, low, high)
+            return (centre + nearest.view_as(offset)).clamp(*self.bounds)
 
         return pull
+
+    def reach(self, centre: Tensor) -> tuple[Tensor, Tensor]:
+        """How far each voxel may fall and rise before it leaves the bounds, flat, `(b, n)`.
+
+        At most 0 and at least 0; one infinite number where there is no bound.
+        """
+        flat = centre.flatten(start_dim=1)
+        low, high = (
+            bound - flat if math.isfinite(bound) else flat.new_tensor(bound)
+            for bound in self.bounds
+        )
+        return low.clamp(max=0), high.clamp(min=0)
 
     def _entry(self, name: str, context: Mapping[str, Tensor] | None) -> Tensor:
         if context is None or name not in context:
@@ -128,14 +140,3 @@ def per_case_norm(offset: Tensor, norm: Norm) -> Tensor:
     length: Tensor = torch.linalg.vector_norm(offset.flatten(start_dim=1), ORDER[norm], dim=1)
     return length.view(-1, *[1] * (offset.ndim - 1))
 
-
-def _onto_l1(offset: Tensor, radius: Tensor) -> Tensor:
-    flat, radius = offset.flatten(start_dim=1), radius.flatten(start_dim=1)
-    size = flat.abs()
-    ordered = size.sort(dim=1, descending=True).values
-    excess = ordered.cumsum(dim=1) - radius
-    rank = torch.arange(1, flat.shape[1] + 1, device=flat.device)
-    last = (ordered * rank > excess).sum(dim=1, keepdim=True).clamp(min=1)
-    threshold = excess.gather(1, last - 1) / last
-    shrunk = flat.sign() * (size - threshold.clamp(min=0)).clamp(min=0)
-    return shrunk.where(size.sum(dim=1, keepdim=True) > radius, flat).view_as(offset)
