@@ -15,8 +15,9 @@ from robustbench_med.attacks.gradient import (
 )
 from robustbench_med.attacks.objective import Asked, resolved
 from robustbench_med.cases import Batch
-from robustbench_med.errors import InputError, UnsupportedError
+from robustbench_med.errors import InputError
 from robustbench_med.model import Model
+from robustbench_med.projections import corner_l1
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball, per_case_norm
 
@@ -30,6 +31,10 @@ class Pgd:
     with the gradient, so this costs one forward pass a restart, for the last iterate. A
     heuristic: that it finds nothing proves nothing.
 
+    Under l1 a step goes towards the corner of ball and bounds that lies farthest along the
+    slope: the voxels of the steepest slopes, as many as hold the radius. The single steepest
+    voxel cannot take it all where bounds are active.
+
     Attributes:
         steps: Gradient evaluations per case and restart, at least 1.
         step_size: Length of one step, as a fraction of the radius, above 0.
@@ -38,7 +43,8 @@ class Pgd:
         objective: What to raise: the name or the table of a listed objective, or one itself.
 
     Source: Madry et al., ICLR 2018, section 2.1, arXiv:1706.06083. Deviations: the best iterate
-    is kept instead of the last; under l2 the start is uniform in the ball.
+    is kept instead of the last; under l2 and l1 the start is uniform in the ball. Under l1: Frank
+    and Wolfe, Naval Research Logistics Quarterly 3 (1956), with steps of one length.
     """
 
     steps: int = 40
@@ -64,11 +70,9 @@ class Pgd:
         """See `Attack`.
 
         Raises:
-            UnsupportedError: If the ball is l1, or the model gives no gradients.
+            UnsupportedError: If the model gives no gradients.
             InputError: If the ball needs a context entry that the batch lacks.
         """
-        if ball.norm == "l1":
-            raise UnsupportedError("pgd: searches linf and l2 balls, got l1")
         if ball.eps == 0:
             return batch.image
         goal, best = resolved(self.objective), batch.image
@@ -80,8 +84,12 @@ class Pgd:
             for _ in range(self.steps):
                 loss, gradient = loss_gradient(model, batch, image, goal)
                 best, highest = _better(image, loss, best, highest)
-                step = steepest(on_support(gradient, batch, ball), ball.norm)
-                image = pull(step.mul_(length).add_(image))  # a step is ours to write into
+                slope = on_support(gradient, batch, ball)
+                if ball.norm == "l1":
+                    step = _to_corner(slope, image, batch, ball, length)
+                else:
+                    step = steepest(slope, ball.norm).mul_(length)
+                image = pull(step.add_(image))  # a step is ours to write into
             best, highest = _better(image, case_loss(model, batch, image, goal), best, highest)
         return best
 
@@ -92,13 +100,26 @@ class Pgd:
         return batch.image + radius * anywhere(batch.image, ball, rng)
 
 
+def _to_corner(slope: Tensor, image: Tensor, batch: Batch, ball: Ball, length: Tensor) -> Tensor:
+    """Step of l1 length `length`, or shorter to end at the corner, `(b, c, *s)`."""
+    clean = batch.image
+    radius = ball.radius(clean, batch.context).flatten(start_dim=1)
+    corner = corner_l1(slope.flatten(start_dim=1), radius, *ball.reach(clean))
+    way = corner.view_as(image) - (image - clean)
+    return way * (length / per_case_norm(way, "l1").clamp(min=1e-30)).clamp(max=1)
+
+
 def anywhere(image: Tensor, ball: Ball, rng: CaseRng) -> Tensor:
     """Uniform in the unit ball around 0, `(b, c, *s)`."""
     if ball.norm == "linf":
         return rng.uniform_like(image)
-    direction = rng.normal_like(image)
+    if ball.norm == "l1":
+        direction = rng.uniform_like(image)
+        direction = direction.sign() * -direction.abs().clamp(min=1e-12).log()
+    else:
+        direction = rng.normal_like(image)
     share = rng.uniform().to(image) ** (1 / image[0].numel())
-    return direction * per_case(share, image) / per_case_norm(direction, "l2")
+    return direction * per_case(share, image) / per_case_norm(direction, ball.norm)
 
 
 def _better(image: Tensor, loss: Tensor, best: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,17 @@
 """FGSM and PGD against closed forms, and what PGD promises beyond them."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import linprog
 from torch import nn
 
 from robustbench_med.attacks.fgsm import Fgsm
-from robustbench_med.attacks.pgd import Pgd
+from robustbench_med.attacks.pgd import Pgd, anywhere
 from robustbench_med.cases import Batch, Task
-from robustbench_med.errors import InputError, UnsupportedError
+from robustbench_med.errors import InputError
 from robustbench_med.model import TorchModel
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball, per_case_norm
@@ -210,10 +214,53 @@ def test_settings_that_make_no_sense_are_refused(settings, message):
         Pgd(**settings)
 
 
-def test_pgd_refuses_l1_balls():
+@pytest.mark.parametrize("random_start", [True, False])
+@pytest.mark.parametrize("bounds", [FREE, (0.0, 1.0), (-0.2, 1.5)])
+@pytest.mark.parametrize("support", [None, "free"])
+def test_on_a_linear_model_pgd_finds_the_worst_image_under_l1(random_start, bounds, support):
+    model, weight, batch = linear_case(seed=4)
+    batch = replace(batch, image=batch.image.double())
+    model.network.double()
+    free = torch.rand(batch.image.shape, generator=torch.Generator().manual_seed(8)) < 0.7
+    batch = replace(batch, context={"free": free})
+    ball = Ball("l1", 2.5, bounds, support=support)
+    found = attack_with(Pgd(steps=60, random_start=random_start), model, batch, ball)
+    moved = found - batch.image
+    assert (per_case_norm(moved, "l1") <= 2.5 * (1 + 1e-12)).all()
+    after = margins(model, found, batch.target)
+    sign, low, high = 1 - 2 * batch.target, *bounds
+    for case in range(len(batch)):
+        slope = (sign[case] * 2 * weight.double()).flatten().numpy()
+        image, loose = batch.image[case].flatten().numpy(), free[case].flatten().numpy()
+        room = (
+            np.where(loose | (support is None), side, 0) for side in (high - image, image - low)
+        )
+        limits = [(0, None if np.isinf(b) else b) for b in np.concatenate(list(room))]
+        best = linprog(np.concatenate([slope, -slope]), A_ub=np.ones((1, len(limits))),
+                       b_ub=[2.5], bounds=limits)  # fmt: skip
+        clean = margins(model, batch.image[case : case + 1], batch.target[case : case + 1])
+        assert float(after[case] - clean) == pytest.approx(best.fun, abs=1e-6)
+
+
+@pytest.mark.parametrize("case", [Ball("l1", 0.0), Ball("l1", 1.0, unit="noise")])
+def test_pgd_under_l1_without_a_radius_stays(case):
     model, _, batch = linear_case()
-    with pytest.raises(UnsupportedError, match="linf and l2 balls, got l1"):
-        attack_with(Pgd(), model, batch, Ball("l1", 1.0))
+    batch = replace(batch, context={"noise": torch.zeros(len(batch))})
+    assert torch.equal(attack_with(Pgd(steps=3), model, batch, case), batch.image)
+
+
+def test_a_random_start_under_l1_is_uniform_in_the_ball():
+    image = torch.zeros(4000, 1, 3)
+    rng = CaseRng(1, "start", tuple(str(i) for i in range(4000)))
+    point = anywhere(image, Ball("l1", 1.0), rng)
+    length = per_case_norm(point, "l1").flatten()
+    assert length.max() <= 1 + 1e-6
+    for radius in (0.5, 0.8):  # the share of a smaller ball is its share of the volume
+        assert (length <= radius).double().mean() == pytest.approx(radius**3, abs=0.03)
+    share = point.abs().flatten(1) / length.unsqueeze(1)  # uniform on the simplex: beta(1, 2)
+    assert share.mean(dim=0).tolist() == pytest.approx([1 / 3] * 3, abs=0.02)
+    assert share.var(dim=0).tolist() == pytest.approx([1 / 18] * 3, abs=0.005)
+    assert (point > 0).double().mean() == pytest.approx(0.5, abs=0.02)
 
 
 @every_attack
