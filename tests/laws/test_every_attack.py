@@ -18,28 +18,56 @@ NAMES = components.names("attacks")
 BALL = Ball("linf", 0.05, (0.0, 1.0))
 
 
+SEGMENTS = {"sea", "segpgd"}  # that answer for segmentations only
+QUICK = {"sea": {"steps": 8}, "segpgd": {"steps": 10}}
+CLASSES = ("a", "b", "c", "d")
+
+
 @pytest.fixture
-def model():
+def model(name):
     with torch.random.fork_rng():
         torch.manual_seed(3)
         network = nn.Sequential(
             nn.Conv2d(1, 6, 3, padding=1),
             nn.BatchNorm2d(6),
             nn.ReLU(),
-            nn.Conv2d(6, 6, 3, stride=2, padding=1),
+            nn.Conv2d(6, 6, 3, stride=1 if name in SEGMENTS else 2, padding=1),
             nn.ReLU(),
             nn.Dropout(0.5),
-            nn.Flatten(),
-            nn.Linear(6 * 36, 4),
+            *(
+                [nn.Conv2d(6, 4, 3, padding=1)]
+                if name in SEGMENTS
+                else [nn.Flatten(), nn.Linear(6 * 36, 4)]
+            ),
         )
-    return TorchModel(network, Task("classification", ("a", "b", "c", "d")), (0.0, 1.0))
+    return TorchModel(network, task_of(name), (0.0, 1.0))
 
 
 @pytest.fixture
-def batch():
+def batch(name, model):
     stream = torch.Generator().manual_seed(4)
     image = torch.rand(5, 1, 12, 12, generator=stream)
-    return Batch(tuple("abcde"), image, torch.tensor([0, 1, 2, 3, 0]))
+    target = torch.tensor([0, 1, 2, 3, 0])
+    if name in SEGMENTS:
+        target = torch.randint(0, 4, (5, 12, 12), generator=stream)
+    return answered(name, model, Batch(tuple("abcde"), image, target))
+
+
+def answered(name, model, batch):
+    """What the model answers for truth: a decision that is wrong already needs no attack."""
+    if name in SEGMENTS:
+        return batch
+    with torch.no_grad():
+        truth = model(batch.image, batch.context).argmax(dim=1)
+    return Batch(batch.case_ids, batch.image, truth, batch.context)
+
+
+def task_of(name):
+    return Task("segmentation" if name in SEGMENTS else "classification", CLASSES)
+
+
+def built(name):
+    return components.build("attacks", name, **QUICK.get(name, {}))
 
 
 def rng_of(batch):
@@ -48,7 +76,7 @@ def rng_of(batch):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_attack_returns_finite_images_that_move_inside_the_ball(name, model, batch):
-    found = components.build("attacks", name)(model, batch, BALL, rng_of(batch))
+    found = built(name)(model, batch, BALL, rng_of(batch))
     assert found.shape == batch.image.shape
     assert found.isfinite().all()
     projected = BALL.project(found, batch.image)
@@ -60,7 +88,7 @@ def test_an_attack_returns_finite_images_that_move_inside_the_ball(name, model, 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_attack_does_not_lower_the_mean_loss(name, model, batch):
-    found = components.build("attacks", name)(model, batch, BALL, rng_of(batch))
+    found = built(name)(model, batch, BALL, rng_of(batch))
     with torch.no_grad():
         clean = model.task.loss(model(batch.image), batch.target)
         after = model.task.loss(model(BALL.project(found, batch.image)), batch.target)
@@ -70,20 +98,20 @@ def test_an_attack_does_not_lower_the_mean_loss(name, model, batch):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_attack_with_eps_0_returns_the_clean_images_to_the_bit(name, model, batch):
     ball = Ball("linf", 0.0, (0.0, 1.0))
-    found = components.build("attacks", name)(model, batch, ball, rng_of(batch))
+    found = built(name)(model, batch, ball, rng_of(batch))
     assert torch.equal(ball.project(found, batch.image), batch.image)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_attack_repeats_itself_to_the_bit(name, model, batch):
-    attack = components.build("attacks", name)
+    attack = built(name)
     first = attack(model, batch, BALL, rng_of(batch))
     assert torch.equal(attack(model, batch, BALL, rng_of(batch)), first)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_case_fares_the_same_alone_reversed_and_in_a_batch(name, model, batch):
-    attack = components.build("attacks", name)
+    attack = built(name)
     together = attack(model, batch, BALL, rng_of(batch))
     singles = [batch[index] for index in range(len(batch))]
     alone = torch.cat([attack(model, one, BALL, rng_of(one)) for one in singles])
@@ -103,7 +131,7 @@ def test_an_attack_leaves_model_batch_and_global_random_state_as_they_were(name,
     flags = [parameter.requires_grad for parameter in network.parameters()]
     image = batch.image.clone()
     states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
-    components.build("attacks", name)(model, batch, BALL, rng_of(batch))
+    built(name)(model, batch, BALL, rng_of(batch))
     assert torch.equal(torch.get_rng_state(), states[0])
     assert np.array_equal(np.random.get_state()[1], states[1])  # noqa: NPY002
     assert random.getstate() == states[2]
@@ -118,9 +146,9 @@ def test_an_attack_leaves_model_batch_and_global_random_state_as_they_were(name,
 @pytest.mark.parametrize("name", NAMES)
 def test_an_attack_runs_as_a_probe_also_where_gradients_are_off(name, model, batch):
     def correct(output, target):
-        return (output.argmax(dim=1) == target).float()
+        return (output.argmax(dim=1) == target).float().view(len(target), -1).mean(dim=1)
 
-    probe = attacked(name, components.build("attacks", name), BALL, {"correct": correct})
+    probe = attacked(name, built(name), BALL, {"correct": correct})
     with torch.no_grad():
         values = probe.measure(model, batch, rng_of(batch))
     assert values["correct"].shape == (5,)
@@ -132,17 +160,20 @@ def test_an_attack_passes_each_case_its_own_context(name, batch):
     class Gated(nn.Module):
         def __init__(self):
             super().__init__()
-            self.linear = nn.Linear(144, 4)
+            self.classify = nn.Sequential(nn.Flatten(), nn.Linear(144, 4))
+            self.segment = nn.Conv2d(1, 4, 3, padding=1)
 
         def forward(self, image, context):
-            return self.linear((image * context["gate"]).flatten(start_dim=1))
+            layers = self.segment if name in SEGMENTS else self.classify
+            return layers(image * context["gate"])
 
     torch.manual_seed(0)
-    model = TorchModel(Gated(), Task("classification", ("a", "b", "c", "d")), (0.0, 1.0))
+    model = TorchModel(Gated(), task_of(name), (0.0, 1.0))
     gate = torch.zeros(5, 1, 12, 12)
     gate[1:, :, :6] = 1
-    gated = Batch(batch.case_ids, batch.image, batch.target, {"gate": gate})
-    found = components.build("attacks", name)(model, gated, BALL, rng_of(batch))
+    plain = Batch(batch.case_ids, batch.image, batch.target, {"gate": gate})
+    gated = answered(name, model, plain)
+    found = built(name)(model, gated, BALL, rng_of(batch))
     with torch.no_grad():
         clean = model.task.loss(model(gated.image, gated.context), gated.target)
         after = model.task.loss(model(found, gated.context), gated.target)
