@@ -162,12 +162,20 @@ class _Shifted:
 
     def __call__(self, model: Model, batch: Batch, rng: CaseRng) -> Values:
         moved = self.shift(batch, self.severity, rng)
-        if moved.case_ids != batch.case_ids:
-            raise CaseError("shift changed the case ids")
-        if not moved.image.isfinite().all():
-            raise CaseError("shift returned an image that is not finite")
-        image = moved.image.clamp(*model.bounds)
-        return score(model, _with_image(moved, image), self.metrics)
+        return score(model, legal(moved, batch, model), self.metrics)
+
+
+def legal(moved: Batch, batch: Batch, model: Model) -> Batch:
+    """Return the shifted batch, brought back into the model's bounds.
+
+    Raises:
+        CaseError: If the shift changed ids, or its image is not finite.
+    """
+    if moved.case_ids != batch.case_ids:
+        raise CaseError("shift changed the case ids")
+    if not moved.image.isfinite().all():
+        raise CaseError("shift returned an image that is not finite")
+    return _with_image(moved, moved.image.clamp(*model.bounds))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "robustbench_med"
 LAYERS = (
     {"errors", "streams", "components", "clinical", "runfolder"},
     {"cases", "model", "threat", "projections", "physics"},
-    {"probes", "networks"},
+    {"probes", "searching", "networks"},
     {"attacks", "certify", "shifts", "metrics", "cohorts", "overlap", "training"},
     {"engine"},
     {"statistics"},

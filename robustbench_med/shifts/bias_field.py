@@ -8,6 +8,7 @@ from torch import Tensor
 
 from robustbench_med.cases import Batch
 from robustbench_med.errors import InputError, UnsupportedError
+from robustbench_med.searching import Parameters
 from robustbench_med.shifts.requirements import require_images, require_strength
 from robustbench_med.streams import CaseRng
 
@@ -47,25 +48,48 @@ class BiasField:
         """
         if severity == 0:
             return batch
+        strength = severity * self.coefficient_per_severity
+        names = self.ranges(batch, severity)
+        drawn = strength * (2 * rng.uniform(len(names)) - 1)
+        return self.apply(batch, dict(zip(names, drawn.unbind(dim=1), strict=True)))
+
+    def ranges(self, batch: Batch, severity: float) -> dict[str, tuple[float, float]]:
+        """See `Parametrised`: `power_1_2` is the coefficient of the first times the second squared.
+
+        Raises:
+            CaseError: If the case is k-space.
+            UnsupportedError: If the images have no spatial axis.
+        """
         require_images("bias_field", batch)
         space = batch.image.shape[2:]
         if not space:
             raise UnsupportedError("bias_field: needs images with a spatial axis, got (c,)")
-        terms = monomials(space, self.order)
-        drawn = 2 * rng.uniform(len(terms)) - 1
-        log_field = severity * self.coefficient_per_severity * torch.tensordot(drawn, terms, 1)
-        field = log_field.exp().unsqueeze(1).to(batch.image)
-        return replace(batch, image=batch.image * field)
+        most = severity * self.coefficient_per_severity
+        return {
+            "power_" + "_".join(map(str, power)): (-most, most)
+            for power in powers(len(space), self.order)
+        }
+
+    def apply(self, batch: Batch, parameters: Parameters) -> Batch:
+        """See `Parametrised`; differentiable in all coefficients."""
+        coefficients = torch.stack([parameters[n] for n in self.ranges(batch, 0)], dim=1)
+        terms = monomials(batch.image.shape[2:], self.order)
+        field = torch.tensordot(coefficients.to(terms), terms, 1).exp()
+        return replace(batch, image=batch.image * field.unsqueeze(1).to(batch.image))
+
+
+def powers(axes: int, order: int) -> list[tuple[int, ...]]:
+    """Powers of each coordinate in every product of total power 1 to `order`."""
+    return [each for each in product(range(order + 1), repeat=axes) if 1 <= sum(each) <= order]
 
 
 def monomials(space: tuple[int, ...], order: int) -> Tensor:
     """Every product of powers of the coordinates, of total power 1 to `order`, `(terms, *s)`."""
     axes = [torch.linspace(-1, 1, size) if size > 1 else torch.zeros(1) for size in space]
     grid = torch.meshgrid(*axes, indexing="ij")
-    powers = [p for p in product(range(order + 1), repeat=len(space)) if 1 <= sum(p) <= order]
     return torch.stack(
         [
             torch.stack([axis**power for axis, power in zip(grid, each, strict=True)]).prod(dim=0)
-            for each in powers
+            for each in powers(len(space), order)
         ]
     )

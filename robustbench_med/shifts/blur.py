@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from robustbench_med.cases import Batch
+from robustbench_med.searching import Parameters
 from robustbench_med.shifts.requirements import (
     require_images,
     require_plane,
@@ -44,12 +45,30 @@ class Blur:
         del rng
         if severity == 0:
             return batch
+        sigma = torch.full((1,), severity * self.sigma_per_severity, dtype=torch.float64)
+        return self.apply(batch, {"sigma": sigma})
+
+    def ranges(self, batch: Batch, severity: float) -> dict[str, tuple[float, float]]:
+        """See `Parametrised`: `sigma`, in voxels."""
+        del batch
+        return {"sigma": (0.0, severity * self.sigma_per_severity)}
+
+    def apply(self, batch: Batch, parameters: Parameters) -> Batch:
+        """See `Parametrised`; one sigma may stand for all cases.
+
+        Raises:
+            CaseError: If the case is k-space.
+            UnsupportedError: If the images have fewer than two spatial axes.
+        """
         require_images("blur", batch)
         image = require_plane("blur", batch)
-        sigma = severity * self.sigma_per_severity
-        rows = gaussian_matrix(image.shape[-2], sigma).to(image)
-        columns = gaussian_matrix(image.shape[-1], sigma).to(image)
-        return replace(batch, image=rows @ image @ columns.T)
+        rows, columns = (
+            torch.stack([gaussian_matrix(size, float(sigma)) for sigma in parameters["sigma"]])
+            .to(image)
+            .view(-1, *[1] * (image.ndim - 3), size, size)
+            for size in image.shape[-2:]
+        )
+        return replace(batch, image=rows @ image @ columns.mT)
 
 
 def gaussian_matrix(size: int, sigma: float) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from robustbench_med.cases import Batch
 from robustbench_med.errors import InputError
+from robustbench_med.searching import Parameters
 from robustbench_med.shifts.requirements import require_magnitudes, require_strength
 from robustbench_med.streams import CaseRng
 
@@ -49,9 +50,30 @@ class Gamma:
         """
         if severity == 0:
             return batch
+        strength = severity * self.log_gamma_per_severity
+        return self.apply(batch, {"log_gamma": strength * self._signs(rng)})
+
+    def ranges(self, batch: Batch, severity: float) -> dict[str, tuple[float, float]]:
+        """See `Parametrised`: `log_gamma`, the natural logarithm of the exponent."""
+        del batch
+        strength = severity * self.log_gamma_per_severity
+        low, high = -strength, strength
+        return {
+            "log_gamma": (
+                0.0 if self.direction == "darker" else low,
+                0.0 if self.direction == "brighter" else high,
+            )
+        }
+
+    def apply(self, batch: Batch, parameters: Parameters) -> Batch:
+        """See `Parametrised`; differentiable in `log_gamma`.
+
+        Raises:
+            CaseError: If an image has negative intensities.
+        """
         image = require_magnitudes("gamma", batch)
         like = (-1, *[1] * (image.ndim - 1))
-        exponent = torch.exp(severity * self.log_gamma_per_severity * self._signs(rng))
+        exponent = parameters["log_gamma"].exp()
         peak = image.flatten(start_dim=1).amax(dim=1).view(like)
         share = image / peak.where(peak > 0, 1)
         return replace(batch, image=peak * share ** exponent.to(image).view(like))

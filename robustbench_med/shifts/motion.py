@@ -9,6 +9,7 @@ from torch import Tensor
 from robustbench_med.cases import Batch
 from robustbench_med.errors import CaseError, InputError
 from robustbench_med.physics.fourier import fft2c, ifft2c, to_channels, to_complex
+from robustbench_med.searching import Parameters
 from robustbench_med.shifts.requirements import (
     lines_of,
     require_count,
@@ -21,6 +22,7 @@ from robustbench_med.shifts.rigid import precise, rotate, translation
 from robustbench_med.streams import CaseRng
 
 MOST_DEGREES = 45
+OF_AN_EVENT = ("moment", "mm", "direction", "degrees")
 
 
 @dataclass(frozen=True)
@@ -74,20 +76,44 @@ class Motion:
         """
         if severity == 0:
             return batch
+        self._require_small_turns(batch, severity)
+        moves = self._draw(severity, rng)
+        return self.apply(batch, dict(zip(self._names(), moves.flatten(1).unbind(1), strict=True)))
+
+    def ranges(self, batch: Batch, severity: float) -> dict[str, tuple[float, float]]:
+        """See `Parametrised`; of each event, counted from 0.
+
+        `moment_0` is a share of the acquired lines, `mm_0` and `degrees_0` how far the object
+        moves and turns, `direction_0` whither, in turns from columns towards rows. A draw has the
+        largest `mm` and `degrees`.
+        """
+        self._require_small_turns(batch, severity)
+        turn = 0.0 if "mask" in batch.context else severity * self.degrees_per_severity
+        limits = ((0.0, 1.0), (0.0, severity * self.mm_per_severity), (0.0, 1.0), (-turn, turn))
+        return dict(zip(self._names(), limits * self.events, strict=True))
+
+    def apply(self, batch: Batch, parameters: Parameters) -> Batch:
+        """See `Parametrised`; differentiable in all but the moments.
+
+        Raises:
+            CaseError: As for a call.
+            UnsupportedError: If there are fewer than two spatial axes.
+        """
         image = require_plane("motion", batch)
         pixel_mm = _pixel_mm(batch)
+        moves = torch.stack([parameters[name] for name in self._names()], dim=1)
+        moves = moves.view(-1, self.events, len(OF_AN_EVENT))
         if "mask" in batch.context:
             mask = require_kspace("motion", batch, "")
             lines = lines_of(mask).cpu()
-            shot, place = self._places(batch, lines, severity, rng)
+            shot, place = self._places(batch, lines, moves)
             planes = lines.shape[1]
             ramp = _ramp(shot, place, pixel_mm.repeat_interleave(planes, 0), image)
             moved = to_complex(image) * ramp.view(mask.shape)
             return replace(batch, image=to_channels(moved).to(image))
         require_magnitudes("motion", batch)
-        self._require_small_turns(severity)
         every = torch.ones(len(batch), 1, image.shape[-2], dtype=torch.bool)
-        shot, place = self._places(batch, every, severity, rng)
+        shot, place = self._places(batch, every, moves)
         like = (len(batch), *[1] * (image.ndim - 3))
         kspace = fft2c(image)
         for number in range(self.events + 1):
@@ -97,7 +123,21 @@ class Motion:
         ramp = _ramp(shot, place, pixel_mm, image).view(*like, *image.shape[-2:])
         return replace(batch, image=ifft2c(kspace * ramp).abs())
 
-    def _require_small_turns(self, severity: float) -> None:
+    def _names(self) -> list[str]:
+        return [f"{name}_{event}" for event in range(self.events) for name in OF_AN_EVENT]
+
+    def _draw(self, severity: float, rng: CaseRng) -> Tensor:
+        """Moment, mm, direction and degrees of each event, `(b, events, 4)`."""
+        # Not the probe's own stream, whose name holds the severity: only the size is to differ.
+        drawn = CaseRng(rng.seed, "motion", rng.case_ids).uniform(self.events, 3)
+        moment, direction, side = drawn.unbind(dim=2)
+        far, turn = severity * self.mm_per_severity, severity * self.degrees_per_severity
+        sign = (side < 0.5) * 2 - 1
+        return torch.stack([moment, torch.full_like(moment, far), direction, turn * sign], dim=2)
+
+    def _require_small_turns(self, batch: Batch, severity: float) -> None:
+        if "mask" in batch.context:
+            return
         degrees = severity * self.degrees_per_severity
         if degrees > MOST_DEGREES:
             raise InputError(
@@ -105,13 +145,11 @@ class Motion:
                 f"at severity {severity:g}; lower one of the two"
             )
 
-    def _places(
-        self, batch: Batch, lines: Tensor, severity: float, rng: CaseRng
-    ) -> tuple[Tensor, Tensor]:
+    def _places(self, batch: Batch, lines: Tensor, moves: Tensor) -> tuple[Tensor, Tensor]:
         """Shot of each row, `(n, h)`, and by shot `(n, shots, 3)`: y, x in mm, angle in radians.
 
         `n` counts the planes that have lines of their own, `(b, planes, h)`, case by case; those
-        of a case share the draws.
+        of a case share the moves, `(b, events, 4)`.
         """
         planes, acquired = lines.shape[1], lines.flatten(0, 1)
         count = acquired.sum(dim=1)
@@ -122,19 +160,15 @@ class Motion:
                 f"motion: case {case!r} has a plane with fewer than two acquired lines: "
                 "nothing can move in it"
             )
-        # Not the probe's own stream, whose name holds the severity: only the size is to differ.
-        drawn = CaseRng(rng.seed, "motion", rng.case_ids).uniform(self.events, 3)
-        drawn = drawn.repeat_interleave(planes, 0)
-        start = 1 + (drawn[..., 0] * (count - 1).unsqueeze(1)).floor()
+        moment, mm, direction, degrees = moves.repeat_interleave(planes, 0).unbind(dim=2)
+        start = 1 + (moment * (count - 1).unsqueeze(1)).floor()
         rank = acquired.cumsum(dim=1) - 1
         shot = (rank.unsqueeze(2) >= start.unsqueeze(1)).sum(dim=2)
         distance = (torch.arange(acquired.shape[1]) - acquired.shape[1] // 2).abs()
         middle = distance.where(acquired, acquired.shape[1]).argmin(dim=1, keepdim=True)
         centre = shot.gather(1, middle)
-        far, turn = severity * self.mm_per_severity, severity * self.degrees_per_severity * pi / 180
-        angle = 2 * pi * drawn[..., 1]
-        sign = (drawn[..., 2] < 0.5) * 2 - 1
-        moved = torch.stack([far * angle.sin(), far * angle.cos(), turn * sign], dim=2)
+        angle = 2 * pi * direction
+        moved = torch.stack([mm * angle.sin(), mm * angle.cos(), degrees * pi / 180], dim=2)
         number = torch.arange(self.events + 1)
         taken = (number - (number > centre).long()).clamp(max=self.events - 1)
         place = moved.gather(1, taken.unsqueeze(2).expand(-1, -1, 3))

@@ -29,7 +29,9 @@ def places(batch, severity=2.0, **settings):
     rows = batch.image.shape[-2]
     mask = batch.context.get("mask", torch.ones(len(batch), 1, rows, 1))
     lines = mask.reshape(len(batch), 1, rows, -1).any(dim=3)
-    return Motion(**settings)._places(batch, lines, severity, CaseRng(0, "m", batch.case_ids))
+    shift = Motion(**settings)
+    moves = shift._draw(severity, CaseRng(0, "m", batch.case_ids))
+    return shift._places(batch, lines, moves)
 
 
 def gaussian(rows, columns, centre_mm=(0.0, 0.0), turn=0.0):
@@ -158,9 +160,8 @@ def test_moments_are_drawn_among_the_acquired_lines():
 def test_only_the_size_of_a_move_depends_on_severity_and_on_the_name_of_the_probe():
     batch = batch_of(torch.rand(4, 1, 16, 4))
     shot, place = places(batch, 1.0)
-    other = Motion()._places(
-        batch, torch.ones(4, 1, 16, dtype=torch.bool), 3.0, CaseRng(0, "motion@3", batch.case_ids)
-    )
+    moves = Motion()._draw(3.0, CaseRng(0, "motion@3", batch.case_ids))
+    other = Motion()._places(batch, torch.ones(4, 1, 16, dtype=torch.bool), moves)
     assert torch.equal(other[0], shot)
     torch.testing.assert_close(other[1], 3 * place)
 
