@@ -71,7 +71,7 @@ class Ball:
         like = (-1, *[1] * (centre.ndim - 1))
         if self.unit == "noise":
             return self.eps * self._entry("noise", context).to(centre).view(like)
-        return torch.full((len(centre),), self.eps).to(centre).view(like)
+        return centre.new_full((len(centre),), self.eps).view(like)
 
     def project(
         self, image: Tensor, centre: Tensor, context: Mapping[str, Tensor] | None = None
