@@ -85,7 +85,8 @@ def move(climb: Climb, ball: Ball, pull: Pull, *, first: bool) -> None:
     """Take a step, back into the ball; under linf and l2 with momentum after the first."""
     image = climb.image
     if ball.norm == "l1":
-        step = _sparse(_inwards(climb.gradient, image, ball.bounds), climb.share)
+        pinned = _pinned(image, climb.gradient, ball.bounds)
+        step = _sparse(climb.gradient.where(~pinned, 0), climb.share)
         climb.image = pull(image + climb.size * step)
         return
     ahead = pull(image + climb.size * steepest(climb.gradient, ball.norm))
@@ -119,13 +120,15 @@ def check(climb: Climb, window: int) -> None:
     climb.rises = torch.zeros_like(climb.rises)
 
 
-def check_sparse(climb: Climb, clean: Tensor) -> None:
+def check_sparse(climb: Climb, clean: Tensor, bounds: Bounds) -> None:
     """Fit the number of voxels a step moves to the best image, and the step's length: l1."""
     moved = _voxels_moved(climb.best, clean)
+    pinned = _pinned(climb.best, climb.best_gradient, bounds)
+    loose = _voxels_moved(climb.best.where(~pinned, clean), clean)
     sparser = moved < 0.95 * climb.moved
     smaller = (climb.size / _SPARSE_SHRINK).maximum(climb.largest / 10)
     climb.size = torch.where(per_case(sparser, climb.size), climb.largest, smaller)
-    climb.share = moved / clean[0].numel() / _SPARSE_SHRINK
+    climb.share = loose / clean[0].numel() / _SPARSE_SHRINK
     climb.moved = moved
     _return(climb, sparser)
 
@@ -146,11 +149,10 @@ def _sparse(gradient: Tensor, share: Tensor) -> Tensor:
     return (signs / signs.abs().sum(dim=1, keepdim=True).clamp(min=1)).view_as(gradient)
 
 
-def _inwards(gradient: Tensor, image: Tensor, bounds: Bounds) -> Tensor:
-    """Gradient with zeros in the voxels that it would push out of the bounds they are at."""
+def _pinned(image: Tensor, gradient: Tensor, bounds: Bounds) -> Tensor:
+    """Voxels that the gradient would push out of the bounds they are at."""
     low, high = bounds
-    pinned = ((image <= low) & (gradient < 0)) | ((image >= high) & (gradient > 0))
-    return gradient.where(~pinned, 0)
+    return ((image <= low) & (gradient < 0)) | ((image >= high) & (gradient > 0))
 
 
 def _voxels_moved(image: Tensor, clean: Tensor) -> Tensor:

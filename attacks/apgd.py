@@ -33,8 +33,8 @@ class Apgd:
     twice the radius. Under l1 Croce and Hein, ICML 2021, arXiv:2103.01208, section 3: sparse
     steps, and three stages in 3, 2 and 1 times the radius for 0.3, 0.3 and 0.4 of the steps.
     Deviations: the share of rises may equal rho, as in the authors' code. Under l1 the start is
-    normal noise scaled to the ball's edge, so that it depends on no intensity unit; a step spends
-    nothing on voxels that it would push out of the bounds; it may shrink to a single voxel.
+    normal noise scaled to the ball's edge, so that it depends on no intensity unit; a step counts
+    and moves no voxels that it would push out of the bounds; it may shrink to a single voxel.
     """
 
     steps: int = 100

@@ -160,7 +160,7 @@ def _climb(
         if last or not len(rows):
             break
         if step in checks and ball.norm == "l1":
-            check_sparse(climb, batch.image)
+            check_sparse(climb, batch.image, ball.bounds)
         elif step in checks:
             check(climb, checks[step])
         move(climb, ball, pull, first=step == 0)
