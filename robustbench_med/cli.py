@@ -15,8 +15,8 @@ from robustbench_med import __version__
 from robustbench_med.errors import RobustbenchMedError
 
 KINDS = (
-    "attacks", "objectives", "shifts", "certifiers", "metrics", "cohorts", "networks", "losses",
-    "defences", "sections",
+    "attacks", "objectives", "shifts", "searches", "certifiers", "metrics", "cohorts", "networks",
+    "losses", "defences", "sections",
 )  # fmt: skip
 
 

@@ -17,8 +17,8 @@ from typing import Any, Literal, get_args
 from robustbench_med.errors import InputError, RobustbenchMedError, UnknownNameError
 
 Kind = Literal[
-    "attacks", "objectives", "shifts", "certifiers", "metrics", "cohorts", "networks", "losses",
-    "defences", "sections",
+    "attacks", "objectives", "shifts", "searches", "certifiers", "metrics", "cohorts", "networks",
+    "losses", "defences", "sections",
 ]  # fmt: skip
 
 

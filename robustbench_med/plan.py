@@ -42,11 +42,13 @@ class Asked:
         component: What is asked.
         levels: Ball tables with one eps each, or severities.
         cases: How many cases, drawn by the hash of their ids; None for all.
+        search: How a shift's worst parameters are looked for; None for what it draws.
     """
 
     component: Component
     levels: tuple[Any, ...]
     cases: int | None
+    search: Component | None = None
 
 
 @dataclass(frozen=True)
@@ -209,9 +211,18 @@ def _asked(fields: Fields, kind: Kind) -> Asked:
     name = fields.text("name", None) or use.rsplit(":", maxsplit=1)[-1]
     levels = fields.severities("severities") if kind == "shifts" else fields.balls("ball")
     count = fields.integer("cases", None, least=1)
+    search = _search(fields) if kind == "shifts" and fields.has("search") else None
     settings = fields.rest()
     fields.check_component(kind, use, settings)
-    return Asked(Component(use, name, settings), levels, count)
+    return Asked(Component(use, name, settings), levels, count, search)
+
+
+def _search(fields: Fields) -> Component:
+    table = fields.table("search")
+    use = table.text("use")
+    settings = table.rest()
+    table.check_component("searches", use, settings)
+    return Component(use, use, settings)
 
 
 def _check_policy(plan: Plan, where: str, problems: list[str]) -> None:

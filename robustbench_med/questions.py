@@ -11,6 +11,7 @@ from robustbench_med.errors import InputError, raise_together
 from robustbench_med.plan import Asked, Component, Plan
 from robustbench_med.plan_metrics import missing_metric
 from robustbench_med.probes import Metric, Probe, attacked, certified, clean, shifted
+from robustbench_med.searching import searched
 from robustbench_med.threat import Ball
 
 SCORED_BY_CLASS = ("classification", "multilabel", "segmentation")
@@ -95,6 +96,9 @@ def _probes(
 ) -> list[Probe]:
     name = asked.component.name
     thing = build(kind, asked.component.use, **asked.component.settings)
+    if asked.search:
+        search = build("searches", asked.search.use, **asked.search.settings)
+        return [searched(name, search, thing, level, metrics) for level in asked.levels]
     if kind == "shifts":
         return [shifted(name, thing, severity, metrics) for severity in asked.levels]
     balls = [_ball(table, name, cohort) for table in asked.levels]

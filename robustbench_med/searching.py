@@ -71,7 +71,7 @@ def searched(
             "`search`, or take a shift that has (docs/shift.md)"
         )
     measure = _Searched(search, shift, float(severity), dict(metrics))
-    return Probe(f"{name}@<={severity:g}", "shift", float(severity), measure)
+    return Probe(f"{name}_worst@{severity:g}", "shift", float(severity), measure)
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,11 @@ ONLY_IN = {
     "torchattacks": "robustbench_med/attacks/torchattacks_bridge.py",
     "onnxruntime": "robustbench_med/onnx_model.py",
     "ray": "robustbench_med/engine/ray.py",
+    "cma": "robustbench_med/attacks/evolution.py",
 }
 KINDS = {
-    "attacks": "attacks", "objectives": "attacks", "shifts": "shifts", "certifiers": "certify",
-    "metrics": "metrics",
+    "attacks": "attacks", "objectives": "attacks", "searches": "attacks", "shifts": "shifts",
+    "certifiers": "certify", "metrics": "metrics",
     "cohorts": "cohorts", "networks": "networks", "losses": "training", "defences": "training",
     "sections": "reports",
 }  # fmt: skip

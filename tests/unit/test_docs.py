@@ -89,7 +89,7 @@ def test_the_names_that_a_plan_may_use_are_those_that_exist():
 @pytest.mark.parametrize(
     ("page", "heading", "kind"),
     [("attack", "name", "attacks"), ("attack", "objective", "objectives"),
-     ("shift", "name", "shifts"), ("metric", "name", "metrics"),
+     ("shift", "name", "shifts"), ("shift", "search", "searches"), ("metric", "name", "metrics"),
      ("certifier", "name", "certifiers"), ("report", "section", "sections")],
 )  # fmt: skip
 def test_a_nouns_page_lists_the_components_that_exist_and_no_others(page, heading, kind):
