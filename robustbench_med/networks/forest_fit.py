@@ -14,7 +14,6 @@ from robustbench_med.networks.forest import Forest, Size, features
 TRIED = 0.5  # of the features at each node
 
 
-
 def fit_forest(network: Forest, cohort: Cohort, *, pixels: int = 1024, seed: int = 0) -> None:
     """Grow the trees on a cohort; equal cohort and settings give equal trees.
 
