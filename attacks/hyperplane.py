@@ -8,7 +8,7 @@ from robustbench_med.errors import UnsupportedError
 from robustbench_med.threat import Norm
 
 
-def onto_plane(  # noqa: PLR0913, PLR0917
+def onto_plane(
     point: Tensor, slope: Tensor, value: Tensor, low: Tensor, high: Tensor, norm: Norm
 ) -> Tensor:
     """Shortest move from `point` to the plane `value + slope . move = 0`, inside a box.
@@ -38,8 +38,8 @@ def onto_plane(  # noqa: PLR0913, PLR0917
     way = -slope * per_case(value.sign() / scale, slope)
     room = torch.where(way > 0, high - point, point - low).clamp(min=0).where(way != 0, 0)
     speed = (way != 0).to(way) if norm == "linf" else way.abs()
-    share = _share(*(part.flatten(start_dim=1).double() for part in (way.abs(), speed, room)),
-                   value.abs().double() / scale.double())  # fmt: skip
+    gain, pace, limit = (part.flatten(start_dim=1).double() for part in (way.abs(), speed, room))
+    share = _share(gain, pace, limit, value.abs().double() / scale.double())
     longest = speed * per_case(share.to(point), point)
     return way.sign() * longest.minimum(room)
 
