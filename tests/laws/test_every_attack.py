@@ -14,12 +14,21 @@ from robustbench_med.probes import attacked
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball, per_case_norm
 
-NAMES = components.names("attacks")
+# A surrogate is a model, which no default can be: tests/unit/test_attack_wrapped.py has transfer.
+NAMES = [name for name in components.names("attacks") if name != "transfer"]
 BALL = Ball("linf", 0.1, (0.0, 1.0))  # wide enough that every answer below turns wrong
 
 
 SEGMENTS = {"sea", "segpgd"}  # that answer for segmentations only
-QUICK = {"sea": {"steps": 8}, "segpgd": {"steps": 10}}
+QUICK = {
+    "bpda": {"module": "2"},
+    "eot": {"inner": {"use": "pgd", "steps": 5}, "samples": 2},
+    "fab": {"steps": 10},
+    "random_search": {"queries": 200},
+    "square": {"queries": 100},
+    "sea": {"steps": 8},
+    "segpgd": {"steps": 10},
+}
 CLASSES = ("a", "b", "c", "d")
 
 
@@ -162,10 +171,11 @@ def test_an_attack_passes_each_case_its_own_context(name, batch):
             super().__init__()
             self.classify = nn.Sequential(nn.Flatten(), nn.Linear(144, 4))
             self.segment = nn.Conv2d(1, 4, 3, padding=1)
+            self.add_module("2", nn.Identity())  # what bpda names, in the model above too
 
         def forward(self, image, context):
             layers = self.segment if name in SEGMENTS else self.classify
-            return layers(image * context["gate"])
+            return layers(self.get_submodule("2")(image * context["gate"]))
 
     torch.manual_seed(0)
     model = TorchModel(Gated(), task_of(name), (0.0, 1.0))
