@@ -26,12 +26,12 @@ def evolve(question: Question, found: Found, count: int, rng: CaseRng) -> tuple[
     import cma
 
     seeds = (rng.uniform().double() * 2**24).long().tolist()
+    # cma 4.5.0 fails on a single axis when it limits the width, so it is told not to.
+    options = {"bounds": [0, 1], "seed": np.nan, "verbose": -9, "maxstd_boundrange": np.inf}
     crowds = [
-        cma.CMAEvolutionStrategy(start, WIDTH, {
-            "bounds": [0, 1], "seed": np.nan, "randn": _normal(seed), "verbose": -9,
-        })
+        cma.CMAEvolutionStrategy(start, WIDTH, {**options, "randn": _normal(seed)})
         for start, seed in zip(found.point.double().tolist(), seeds, strict=True)
-    ]  # fmt: skip
+    ]
     size = crowds[0].popsize
     generations = count // size
     for _ in range(generations):

@@ -68,6 +68,14 @@ def test_a_known_optimum_is_found_with_and_without_a_slope(target, smooth):
     assert (off - nearest).max() < (1e-3 if smooth else 0.15)  # of up to 100
 
 
+@pytest.mark.parametrize("smooth", [True, False])
+def test_a_single_parameter_is_searched_too(smooth):
+    target = torch.linspace(-0.5, 1.5, 40).unsqueeze(1)
+    search = Physics(budget=48, objective=closeness)
+    found = worst_of(search, target, {"only": (0.0, 1.0)}, smooth=smooth)
+    assert (found - target.clamp(0, 1)).abs().max() < 0.02
+
+
 def test_stages_that_are_left_out_do_without():
     only = Physics(budget=64, stages=["sobol"], objective=closeness)
     both = Physics(budget=64, stages=["sobol", "gradient"], objective=closeness)
