@@ -10,16 +10,13 @@ from torch.nn import functional as F
 
 from robustbench_med.cases import Batch
 from robustbench_med.clinical import UNITS
-from robustbench_med.clinical.measures import MYOCARDIAL_DENSITY
-from robustbench_med.clinical.walls import LV, MYOCARDIUM, RV
 from robustbench_med.components import suggest
 from robustbench_med.errors import InputError
 from robustbench_med.model import TorchModel
+from robustbench_med.physics.soft_measures import MEASURES, soft_measures
 
-MEASURES = ("lvedv", "lvesv", "lvsv", "lvef", "lvm", "rvedv", "rvesv", "rvsv", "rvef")
 COSTS_ONE: Mapping[str, float] = {"%": 10.0, "mL": 20.0, "g": 20.0}
 """How large an error of each unit costs as much as a cross-entropy of 1."""
-LEAST_ML = 1.0
 
 
 @dataclass(frozen=True)
@@ -68,28 +65,6 @@ class MeasureCe:
         ]
         entropy = model.task.loss(output, batch.target)
         return torch.stack(errors).mean(dim=0) + self.entropy * entropy
-
-
-def soft_measures(probabilities: Tensor, spacing: Tensor) -> dict[str, Tensor]:
-    """Clinical measures of whole patients; those of labels are `clinical.measure`'s.
-
-    An end-diastolic volume below 1 mL counts as 1 mL where it divides.
-
-    Args:
-        probabilities: `(b, 4, 2, z, y, x)`, of background, LV, myocardium and RV, at ED and ES.
-        spacing: `(b, 3)`, mm.
-
-    Returns:
-        `MEASURES` by name, `(b,)` each, in their units.
-    """
-    voxel_ml = spacing.prod(dim=1, keepdim=True) / 1000
-    volumes = probabilities.flatten(start_dim=3).sum(dim=3) * voxel_ml[..., None]
-    measures = {"lvm": volumes[:, MYOCARDIUM, 0] * MYOCARDIAL_DENSITY}
-    for side, label in (("lv", LV), ("rv", RV)):
-        full, empty = volumes[:, label, 0], volumes[:, label, 1]
-        measures |= {f"{side}edv": full, f"{side}esv": empty, f"{side}sv": full - empty}
-        measures[f"{side}ef"] = 100 * (full - empty) / full.clamp(min=LEAST_ML)
-    return measures
 
 
 def _check(output: Tensor, batch: Batch) -> None:

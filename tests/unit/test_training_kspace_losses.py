@@ -13,9 +13,10 @@ from robustbench_med.components import build
 from robustbench_med.errors import InputError
 from robustbench_med.model import TorchModel
 from robustbench_med.networks.linet import LiNet
+from robustbench_med.physics.soft_measures import MEASURES, soft_measures
 from robustbench_med.training.linet_loss import LinetCodes, LinetLabels
 from robustbench_med.training.loop import train
-from robustbench_med.training.measure_loss import MEASURES, MeasureCe, soft_measures
+from robustbench_med.training.measure_loss import MeasureCe
 from robustbench_med.training.settings import TrainSettings
 
 GRID = {"patients": 1, "size": 32, "pixel_mm": 4.5}
