@@ -139,4 +139,3 @@ def per_case_norm(offset: Tensor, norm: Norm) -> Tensor:
     """Length of each case, `(b, c, *s)` to `(b, 1, *1)`."""
     length: Tensor = torch.linalg.vector_norm(offset.flatten(start_dim=1), ORDER[norm], dim=1)
     return length.view(-1, *[1] * (offset.ndim - 1))
-
