@@ -46,7 +46,8 @@ class Bpda:
         if isinstance(self.stand_in, str):
             if ":" not in self.stand_in:
                 raise InputError(
-                    f"bpda: stand_in must be a function, as package.module:function, got {self.stand_in!r}"
+                    "bpda: stand_in must be a function, as package.module:function, "
+                    f"got {self.stand_in!r}"
                 )
             object.__setattr__(self, "stand_in", find("networks", self.stand_in))
         if self.stand_in is not None and not callable(self.stand_in):

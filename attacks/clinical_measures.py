@@ -17,7 +17,7 @@ from robustbench_med.cases import Batch, Task
 from robustbench_med.clinical import diagnose, measure
 from robustbench_med.components import suggest
 from robustbench_med.errors import InputError
-from robustbench_med.physics.soft_measures import MEASURES, soft_measures
+from robustbench_med.soft_measures import MEASURES, soft_measures
 
 Soft = dict[str, Tensor]
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "robustbench_med"
 LAYERS = (
     {"errors", "streams", "components", "clinical", "runfolder"},
-    {"cases", "model", "threat", "projections", "physics"},
+    {"cases", "model", "threat", "projections", "soft_measures", "physics"},
     {"probes", "searching", "networks"},
     {"attacks", "certify", "shifts", "metrics", "cohorts", "overlap", "training"},
     {"engine"},

@@ -13,7 +13,7 @@ from robustbench_med.clinical import UNITS
 from robustbench_med.components import suggest
 from robustbench_med.errors import InputError
 from robustbench_med.model import TorchModel
-from robustbench_med.physics.soft_measures import MEASURES, soft_measures
+from robustbench_med.soft_measures import MEASURES, soft_measures
 
 COSTS_ONE: Mapping[str, float] = {"%": 10.0, "mL": 20.0, "g": 20.0}
 """How large an error of each unit costs as much as a cross-entropy of 1."""

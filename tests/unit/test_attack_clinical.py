@@ -15,7 +15,7 @@ from robustbench_med.model import TorchModel
 from robustbench_med.networks.pipeline import pipeline
 from robustbench_med.networks.zero_filled import zero_filled
 from robustbench_med.physics.fourier import fft2c, to_channels
-from robustbench_med.physics.soft_measures import MEASURES
+from robustbench_med.soft_measures import MEASURES
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball
 

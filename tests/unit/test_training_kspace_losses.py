@@ -13,7 +13,7 @@ from robustbench_med.components import build
 from robustbench_med.errors import InputError
 from robustbench_med.model import TorchModel
 from robustbench_med.networks.linet import LiNet
-from robustbench_med.physics.soft_measures import MEASURES, soft_measures
+from robustbench_med.soft_measures import MEASURES, soft_measures
 from robustbench_med.training.linet_loss import LinetCodes, LinetLabels
 from robustbench_med.training.loop import train
 from robustbench_med.training.measure_loss import MeasureCe
