@@ -16,6 +16,7 @@ kept, so that it can be stopped and started again; --costs measures again what t
 
 import argparse
 import json
+import math
 import os
 import platform
 import re
@@ -121,7 +122,9 @@ def quality(run: Run) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:  # noqa: ANN401
-    return float(f"{value:.5g}") if isinstance(value, float) else value
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    return value
 
 
 def _asked(plan: Plan) -> tuple[TorchModel, Cohort]:
@@ -158,8 +161,7 @@ def cost(system: System, folder: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     model, cohort = _asked(plan)
     batch = next(iter(cohort.batches(BATCH))).to(device)
-    before = _peak(device)
-    spent = []
+    before, spent = _peak(device), []
     for _ in range(REPEATS + 1):
         started = _clock(device)
         with torch.no_grad():

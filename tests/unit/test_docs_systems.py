@@ -22,6 +22,8 @@ def number(value):
 
 
 def estimate(found):
+    if found["low"] is None:
+        return f"{number(found['value'])} (no interval)"
     return f"{number(found['value'])} [{number(found['low'])}, {number(found['high'])}]"
 
 
