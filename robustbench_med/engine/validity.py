@@ -1,0 +1,131 @@
+"""Is an attack to be believed? A panel of checks and a verdict, to stand beside its figure."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
+
+import torch
+
+from robustbench_med.cases import Batch
+from robustbench_med.engine.validity_checks import Check, Limits
+from robustbench_med.engine.validity_questions import Questions, Searches
+from robustbench_med.engine.validity_sample import (
+    Objective,
+    Trials,
+    decides,
+    sample_of,
+    task_objective,
+)
+from robustbench_med.errors import EvidenceError
+from robustbench_med.model import Model
+from robustbench_med.probes import Attack
+from robustbench_med.threat import Ball
+
+Verdict = Literal["valid", "suspect", "masked"]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Checks of one attack on one model, and what they add up to.
+
+    Attributes:
+        attack: What was checked, as its qualified name.
+        ball: Where, in words.
+        n: Cases, all right without an attack where the task has a decision.
+        withstood: Share of them that the attack does not break; NaN without a decision.
+        at_most: Share that no search of the panel breaks in the same ball; NaN likewise.
+        checks: In the order of the documentation.
+        least: Fewest cases to conclude `valid` from.
+    """
+
+    attack: str
+    ball: str
+    n: int
+    withstood: float
+    at_most: float
+    checks: tuple[Check, ...]
+    least: int = Limits.least
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst that any check says; not `valid` on too few cases."""
+        said = {check.says for check in self.checks}
+        if "masked" in said:
+            return "masked"
+        return "suspect" if "suspect" in said or self.n < self.least else "valid"
+
+    @property
+    def why(self) -> str:
+        """One line: the verdict and what speaks for it."""
+        if self.verdict == "valid":
+            asked = sum(check.says != "not asked" for check in self.checks)
+            return f"valid: {asked} checks on {self.n} cases found nothing against the attack"
+        raised = [f"{c.name} ({c.why})" for c in self.checks if c.says == self.verdict]
+        few = f"{self.n} cases are too few to say, {self.least} are needed"
+        return f"{self.verdict}: {'; '.join(raised or [few])}"
+
+
+def panel(  # noqa: PLR0913
+    model: Model,
+    batches: Iterable[Batch],
+    attack: Attack,
+    ball: Ball,
+    searches: Searches,
+    limits: Limits | None = None,
+    *,
+    size: int = 64,
+    seed: int = 0,
+) -> Panel:
+    """Ask whether what `attack` does not find in `ball` may be taken for robustness.
+
+    Costs about as much as ten runs of the attack on `size` cases. The global random state is left
+    as it was. A model whose answers are random is asked with one fixed seed.
+
+    Args:
+        model: Under test.
+        batches: Cases; the first `size` that the model gets right are used.
+        attack: Whose figure is judged; also what is run on the surrogate.
+        ball: Where it searches; eps above 0.
+        searches: What to compare it with.
+        limits: When a check speaks up.
+        size: Cases to use at most.
+        seed: Of every search.
+
+    Raises:
+        EvidenceError: If the model gets no case right: an attack has nothing to break.
+        UnsupportedError: If the attack does not fit the task.
+    """
+    limits = limits or Limits()
+    if ball.eps == 0:
+        raise EvidenceError("validity: eps is 0, where no attack can do anything")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        sample = sample_of(model, batches, size, _objective_of(attack))
+        if not len(sample):
+            raise EvidenceError("validity: the model gets no case right, so none can be attacked")
+        trials = Trials(model, sample, seed)
+        answers = Questions(trials, attack, ball, searches, limits)()
+    withstood, at_most = (
+        float((harm == 0).double().mean()) if decides(model.task) else math.nan
+        for harm in (answers.harm, answers.worst)
+    )
+    return Panel(
+        type(attack).__qualname__, str(ball), len(sample), withstood, at_most, answers.checks,
+        limits.least,
+    )  # fmt: skip
+
+
+def scaled(attack: Attack, factor: float) -> Attack | None:
+    """Return the attack with `factor` times its steps or queries; None if it has neither."""
+    for name in ("steps", "queries"):
+        count = getattr(attack, name, None)
+        if isinstance(count, int):
+            settings: dict[str, Any] = {name: max(1, round(count * factor))}
+            return cast("Attack", replace(cast("Any", attack), **settings))
+    return None
+
+
+def _objective_of(attack: Attack) -> Objective:
+    objective = getattr(attack, "objective", None)
+    return cast("Objective", objective) if callable(objective) else task_objective
