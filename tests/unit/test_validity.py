@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 from torch import nn
 
 import robustbench_med as rb
+from robustbench_med.attacks.apgd import Apgd
 from robustbench_med.attacks.pgd import Pgd
 from robustbench_med.attacks.random_search import RandomSearch
 from robustbench_med.attacks.segpgd import Segpgd
@@ -370,3 +371,12 @@ class Before(nn.Module):
 
     def forward(self, image):
         return self.network((image * 40).round() / 40)
+
+
+@pytest.mark.parametrize(("objective", "verdict"), [("ce", "masked"), ("margin", "valid")])
+def test_the_verdict_is_of_the_attack_a_loss_that_saturates_not_is_believed(objective, verdict):
+    model, cases = MADE.trained(16)
+    scaled_up = of(nn.Sequential(model.network, Times(1e5)), model.task)
+    attack = Apgd(steps=20, objective=objective)
+    found = panel(scaled_up, [cases], attack, Ball("linf", 0.03, (0.0, 1.0)), searches(attack))
+    assert found.verdict == verdict, found.why
