@@ -7,8 +7,8 @@ pulled into the ball and scored here, by one forward pass. `plain` is our own Au
 its savings: every part on every case, all classes and all steps.
 
     pip install --no-deps foolbox==3.3.4 eagerpy==0.30.0 gitpython gitdb smmap
-    pip install --no-deps adversarial-robustness-toolbox==1.20.1 six
-    OMP_NUM_THREADS=1 python -P benchmarks/attacks.py [--folder runs/attacks] [--repeats 3]
+    pip install --no-deps adversarial-robustness-toolbox==1.20.1 six multiprocess dill
+    OMP_NUM_THREADS=1 python -P benchmarks/attacks.py [--folder runs/attacks] [--repeats 3] [--result FILE]
 
 or the extra `peers`. A tool that is not installed, or cannot do what is asked, is left out with the
 reason. Seconds are CPU time of this process on one thread, medians over the repeats. Rows that
@@ -324,13 +324,17 @@ def art(kind: str, setting: Setting) -> Tensor:
     shared = {"eps": eps, "batch_size": len(batch)}
     pgd = partial(evasion.ProjectedGradientDescent, network, eps_step=0.1 * eps, num_random_init=1,
                   verbose=False, **shared)  # fmt: skip
+    apgd = partial(evasion.AutoProjectedGradientDescent, network, eps_step=2 * eps, max_iter=100,
+                   nb_random_init=1, verbose=False, **shared)  # fmt: skip
     every: dict[str, Callable[[], Any]] = {
         "pgd 40": lambda: pgd(max_iter=40),
         "pgd 100": lambda: pgd(max_iter=100),
-        "apgd": lambda: evasion.AutoProjectedGradientDescent(
-            network, eps_step=2 * eps, max_iter=100, nb_random_init=1, loss_type="cross_entropy",
-            verbose=False, **shared),
-        "shipped": lambda: evasion.AutoAttack(network, eps_step=2 * eps, **shared),
+        "apgd": lambda: apgd(loss_type="cross_entropy"),
+        "published": lambda: evasion.AutoAttack(network, eps_step=2 * eps, attacks=[
+            apgd(loss_type="cross_entropy"), apgd(loss_type="difference_logits_ratio"),
+            evasion.DeepFool(network, max_iter=100, batch_size=len(batch), verbose=False),
+            evasion.SquareAttack(network, max_iter=5000, p_init=0.8, verbose=False, **shared),
+        ], **shared),
     }  # fmt: skip
     truth = batch.target.numpy()
     return torch.from_numpy(every[kind]().generate(batch.image.numpy(), y=truth))
@@ -369,7 +373,7 @@ def asked(setting: Setting) -> dict[str, dict[str, Run]]:
             "torchattacks published": partial(torchattacks, "published"),
             "torchattacks shipped": partial(torchattacks, "shipped"),
             "foolbox several": partial(foolbox, "several"),
-            "art shipped": partial(art, "shipped"),
+            "art published": partial(art, "published"),
         },
     }  # fmt: skip
 
@@ -473,14 +477,15 @@ COMPARED = (
     *((f"{peer} pgd 40", "ours pgd 40") for peer in PEERS),
     *((f"{peer} apgd 100", "ours apgd 100") for peer in ("torchattacks", "art")),
     ("torchattacks published", "ours autoattack"),
-    ("art shipped", "ours autoattack"),
+    ("art published", "ours autoattack"),
 )
 OFTENER = {"pgd": 3, "apgd": 1, "ensemble": 1, "segmentation": 1}
 
 
-def run_all(folder: Path, repeats: int, only: str, result: dict[str, Any]) -> None:
+def run_all(options: argparse.Namespace, result: dict[str, Any]) -> None:
     """Fill in what the results lack, repeat by repeat, tools in turn; store after each."""
-    every = [setting for setting in settings(folder) if only in setting.name]
+    every = [setting for setting in settings(options.folder) if options.only in setting.name]
+    repeats = options.repeats
     for tool, run in asked(every[0]).get("pgd", {}).items():
         added(None, every[0], tool, run)  # a tool's first call is slower than others
     for setting in every:
@@ -520,10 +525,10 @@ def table(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def store(result: dict[str, Any]) -> None:
+def store(result: dict[str, Any], path: Path) -> None:
     """Write what there is, with what follows from it."""
     content = json.dumps({**result, **summary(result["rows"])}, indent=1)
-    RESULT.write_text(content + "\n", encoding="utf-8")
+    path.write_text(content + "\n", encoding="utf-8")
 
 
 def versions() -> dict[str, str]:
@@ -544,21 +549,23 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "attacks")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", default="", help="networks whose name contains this")
+    parser.add_argument("--result", type=Path, default=RESULT, help="where rows are kept")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.memory_of:
         remember(options.folder, options.memory_of)
         return
-    result = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {}
+    known = options.result
+    result = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else {}
     result = {"networks": {}, "rows": {}, "added_mib": {}, **result}
     result["machine"] = {"cpu": platform.machine(), "cores": os.cpu_count(), "threads": 1,
                          "torch": torch.__version__, **versions()}  # fmt: skip
-    run_all(options.folder, options.repeats, options.only, result)
+    run_all(options, result)
     for tool, row in result["rows"].get("lenet", {}).items():
         if tool.endswith("pgd 40") and "held" in row and tool not in result["added_mib"]:
             result["added_mib"][tool] = peak_mib(options.folder, tool)
-    store(result)
+    store(result, options.result)
     print("\n".join(table(result)))
     print(json.dumps({**summary(result["rows"]), "added_mib": result["added_mib"]}, indent=1))
 
