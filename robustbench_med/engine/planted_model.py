@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustbench_med.cases import Batch, Bounds, Task
 from robustbench_med.model import Context, Model
@@ -34,6 +34,11 @@ class Planted:
     def bounds(self) -> Bounds:
         """See `Model`."""
         return self.model.bounds
+
+    @property
+    def network(self) -> nn.Module | None:
+        """The model's own, if it has one, for attacks that look into it."""
+        return getattr(self.model, "network", None)
 
     def __call__(self, image: Tensor, context: Context | None = None) -> Tensor:
         """See `Model`."""

@@ -20,7 +20,7 @@ from robustbench_med.engine.validity_checks import (
 )
 from robustbench_med.engine.validity_sample import Trials, harm_of
 from robustbench_med.engine.watched import Watched
-from robustbench_med.errors import UnsupportedError
+from robustbench_med.errors import InputError, UnsupportedError
 from robustbench_med.model import Model
 from robustbench_med.probes import Attack
 from robustbench_med.streams import CaseRng
@@ -157,7 +157,7 @@ class Questions:
                 continue
             try:
                 other = self.trials(name, search, ball, on=on)
-            except UnsupportedError as error:
+            except (UnsupportedError, InputError) as error:  # a surrogate of another build, say
                 checks.append(not_asked(name, str(error)))
                 continue
             worst = worst.maximum(other)

@@ -60,12 +60,14 @@ def decides(task: Task) -> bool:
 def harm_of(model: Model, batch: Batch, image: Tensor, objective: Objective) -> Tensor:
     """1 where the decision is wrong and 0 where it is right, or the objective, `(b,)`, float64."""
     output = model(image, batch.context)
-    if model.task.kind == "classification":
-        harm = output.argmax(dim=1) != batch.target
-    elif model.task.kind == "multilabel":
-        harm = ((output > 0) != (batch.target > 0)).any(dim=1)
-    else:
+    if not decides(model.task):
         harm = objective(output, batch, model.task).nan_to_num(nan=-math.inf)
+        return harm.double().cpu()
+    if model.task.kind == "classification":
+        wrong = output.argmax(dim=1) != batch.target
+    else:
+        wrong = ((output > 0) != (batch.target > 0)).any(dim=1)
+    harm = wrong & output.isfinite().all(dim=1)  # no answer is no finding
     return harm.double().cpu()
 
 

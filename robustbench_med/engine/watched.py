@@ -1,7 +1,7 @@
 """A model that notes what an attack asks of it, and what its gradients are worth."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustbench_med.cases import Bounds, Task
 from robustbench_med.engine.validity_sample import NUMBER
@@ -31,6 +31,11 @@ class Watched:
     def bounds(self) -> Bounds:
         """See `Model`."""
         return self.model.bounds
+
+    @property
+    def network(self) -> nn.Module | None:
+        """The model's own, if it has one, for attacks that look into it."""
+        return getattr(self.model, "network", None)
 
     @property
     def budget(self) -> int:
