@@ -16,6 +16,7 @@ from robustbench_med.cases import Batch
 from robustbench_med.components import build
 from robustbench_med.errors import InputError
 from robustbench_med.model import Model, TorchModel
+from robustbench_med.shipped import located
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball
 
@@ -30,10 +31,10 @@ class Transfer:
 
     Attributes:
         surrogate: In a plan a table: `use`, a network or `module:function` that returns a network
-            or a model; `weights`, a .safetensors file, its path from the working directory; the
-            rest are settings of the network, such as `in_channels` and `classes`, which nothing
-            fills in. In Python also a model or a network. A network answers the task of the model
-            under test, in its bounds.
+            or a model; `weights`, a .safetensors file, its path from the working directory, or
+            `shipped:NAME`; the rest are settings of the network, such as `in_channels` and
+            `classes`, which nothing fills in. In Python also a model or a network. A network
+            answers the task of the model under test, in its bounds.
         inner: The attack on the surrogate, by name, as a table, or itself.
 
     Source: Papernot et al., AsiaCCS 2017, arXiv:1602.02697.
@@ -87,7 +88,7 @@ class Transfer:
             torch.manual_seed(0)
             made = build("networks", use, **settings)
         if weights is not None:
-            _fill(made, str(weights))
+            _fill(made, str(located(str(weights), Path())))
         if not isinstance(made, (nn.Module, Model)):
             raise InputError(f"transfer: {use} returned a {type(made).__name__}, expected a torch "
                              "module or a model")  # fmt: skip
@@ -100,7 +101,7 @@ def _checked(table: Mapping[str, object]) -> Mapping[str, object]:
         raise InputError(f"transfer: surrogate: expected use = NAME, got {dict(table)!r}")
     if "weights" not in table:
         return dict(table)
-    path = Path(str(table["weights"]))
+    path = located(str(table["weights"]), Path())
     if not path.is_file():
         raise InputError(f"transfer: surrogate: found no weights at {path.absolute()}; a path that "
                          "is not absolute starts from the working directory")  # fmt: skip

@@ -12,6 +12,7 @@ from robustbench_med.components import build, describe, find
 from robustbench_med.errors import InputError
 from robustbench_med.model import Model, TorchModel
 from robustbench_med.onnx_model import OnnxModel
+from robustbench_med.shipped import located
 from robustbench_med.training.card import Card, read_card
 from robustbench_med.training.network import (
     Entry,
@@ -22,7 +23,6 @@ from robustbench_med.training.network import (
     used,
 )
 from robustbench_med.training.network import build_network as build_fresh
-from robustbench_med.training.shipped import located
 from robustbench_med.training.weights import file_sha256, fill, network_digest, read_weights
 
 __all__ = [

@@ -17,9 +17,9 @@ from robustbench_med.plan_splits import Calibration
 from robustbench_med.probes import Metric, clean
 from robustbench_med.questions import build_metrics, build_other
 from robustbench_med.reports.wording import interval
+from robustbench_med.shipped import located
 from robustbench_med.statistics.operating_point import threshold_for
 from robustbench_med.training.card import Card, cohort_digest, read_card, write_card
-from robustbench_med.training.shipped import located
 
 Point = Mapping[str, Any]
 

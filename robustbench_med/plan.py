@@ -14,7 +14,7 @@ from robustbench_med.errors import InputError, raise_together
 from robustbench_med.plan_fields import Fields, expand
 from robustbench_med.plan_splits import Calibration, read_against, read_calibration, tested_split
 from robustbench_med.plan_train import read_train
-from robustbench_med.training.shipped import located
+from robustbench_med.shipped import located
 
 Settings = Mapping[str, Any]
 

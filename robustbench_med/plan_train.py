@@ -6,7 +6,7 @@ from typing import Any
 
 from robustbench_med.plan_fields import Fields
 from robustbench_med.plan_splits import TRAINED_ON, takes_split
-from robustbench_med.training.shipped import located
+from robustbench_med.shipped import located
 
 COMPONENTS = ("loss", "defence")
 

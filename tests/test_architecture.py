@@ -14,7 +14,7 @@ import robustbench_med
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "robustbench_med"
 LAYERS = (
-    {"errors", "streams", "components", "clinical", "runfolder"},
+    {"errors", "streams", "components", "clinical", "runfolder", "shipped"},
     {"cases", "model", "threat", "projections", "soft_measures", "physics"},
     {"probes", "searching", "networks"},
     {"attacks", "certify", "shifts", "metrics", "cohorts", "overlap", "training"},

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from robustbench_med.errors import InputError, RobustbenchMedError
 from robustbench_med.plan import load_plan
+from robustbench_med.shipped import FOLDER
 from robustbench_med.training.card import card_path, read_card
-from robustbench_med.training.shipped import FOLDER
 
 HERE = Path(__file__).parent
 PLANS = (

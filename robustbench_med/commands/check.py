@@ -17,9 +17,9 @@ from robustbench_med.plan import Plan, load_plan
 from robustbench_med.preparing import Prepared, audit_splits, prepare, trained
 from robustbench_med.reports.policy import load_policy
 from robustbench_med.reports.wording import split_called
+from robustbench_med.shipped import located
 from robustbench_med.sizing import ICC, POWER, SHARE, Sized, lines, out_of_reach, sizes
 from robustbench_med.survey import case_table, few_patients, suspicious_subgroups
-from robustbench_med.training.shipped import located
 
 WIDTH = 80
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from robustbench_med.components import find, names
 from robustbench_med.errors import InputError
-from robustbench_med.training.shipped import PREFIX
-from robustbench_med.training.shipped import names as shipped
+from robustbench_med.shipped import PREFIX
+from robustbench_med.shipped import names as shipped
 
 WIDTH, INDENT = 79, 15
 

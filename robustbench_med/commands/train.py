@@ -19,13 +19,13 @@ from robustbench_med.models import build_network, network_settings, pick_device,
 from robustbench_med.operating import calibrate, calibrating, told
 from robustbench_med.plan import Plan, load_plan
 from robustbench_med.questions import build_cohort, build_other
+from robustbench_med.shipped import is_shipped
 from robustbench_med.training.card import Card, cohort_digest, read_card
 from robustbench_med.training.checkpoint import Row
 from robustbench_med.training.distributed import here, joined
 from robustbench_med.training.loop import train
 from robustbench_med.training.network import card_settings
 from robustbench_med.training.settings import TrainSettings, with_defaults
-from robustbench_med.training.shipped import is_shipped
 from robustbench_med.training.weights import file_sha256
 from robustbench_med.training.workers import suitable_workers
 

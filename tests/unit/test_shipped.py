@@ -15,9 +15,9 @@ from robustbench_med.errors import InputError
 from robustbench_med.models import load_model
 from robustbench_med.plan import load_plan, parse_plan, read_toml
 from robustbench_med.questions import build_cohort, build_metrics
+from robustbench_med.shipped import FOLDER, located
+from robustbench_med.shipped import names as shipped
 from robustbench_med.training.card import read_card
-from robustbench_med.training.shipped import FOLDER, located
-from robustbench_med.training.shipped import names as shipped
 
 SYSTEMS = Path(__file__).parents[2] / "examples" / "systems"
 WITHOUT = {
