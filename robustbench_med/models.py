@@ -199,8 +199,8 @@ def _stage(entry: Entry, cohort: Cohort, base: Path) -> nn.Module:
     model = _load_trained(entry, None, "cpu", base)
     if model.task.kind == cohort.task.kind and model.task != cohort.task:
         raise InputError(
-            f"model {used(entry)!r}: trained for {model.task}, cohort {cohort.name!r} has "
-            f"{cohort.task}"
+            f"model {used(entry)!r}: trained for {_said(model.task)}, cohort {cohort.name!r} has "
+            f"{_said(cohort.task)}"
         )
     if not isinstance(model, TorchModel):
         raise InputError(f"model {used(entry)!r}: expected a network, got {type(model).__name__}")
@@ -252,8 +252,8 @@ def _facts(entry: Entry, cohort: Cohort | None, card: Card | None) -> tuple[Task
             told, needed = getattr(card, what), getattr(cohort, what)
             if told != needed:
                 raise InputError(
-                    f"model {used(entry)!r}: trained for {what} {told}, cohort "
-                    f"{cohort.name!r} has {needed}"
+                    f"model {used(entry)!r}: trained for {what} {_said(told)}, cohort "
+                    f"{cohort.name!r} has {_said(needed)}"
                 )
     source = card or cohort
     if source is not None:
@@ -265,3 +265,9 @@ def _facts(entry: Entry, cohort: Cohort | None, card: Card | None) -> tuple[Task
         f"model {used(entry)!r}: task and bounds are not known; give a cohort, "
         "a model card beside the weights, or task = { kind, classes } and bounds"
     )
+
+
+def _said(fact: Task | Bounds) -> str:
+    if isinstance(fact, Task):
+        return f"{fact.kind} of {', '.join(fact.classes)}" if fact.classes else fact.kind
+    return f"{fact[0]:g} to {fact[1]:g}"

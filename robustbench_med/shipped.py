@@ -3,6 +3,7 @@
 from importlib.resources import files
 from pathlib import Path
 
+from robustbench_med.components import suggest
 from robustbench_med.errors import InputError
 
 PREFIX = "shipped:"
@@ -30,7 +31,7 @@ def located(weights: str | Path, folder: str | Path) -> Path:
     name = str(weights).removeprefix(PREFIX)
     if name not in names():
         raise InputError(
-            f"weights {str(weights)!r}: expected shipped:NAME with NAME one of "
-            f"{', '.join(names())}, or a file"
+            f"weights {str(weights)!r}: no such weights come with the package, "
+            f"{suggest(name, names())}; or name a file"
         )
     return FOLDER / f"{name}.safetensors"

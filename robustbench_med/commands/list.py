@@ -11,7 +11,7 @@ from typing import Any
 
 from robustbench_med.components import find, names
 from robustbench_med.errors import InputError
-from robustbench_med.shipped import PREFIX
+from robustbench_med.shipped import PREFIX, located
 from robustbench_med.shipped import names as shipped
 
 WIDTH, INDENT = 79, 15
@@ -47,8 +47,15 @@ def _about(name: str, builder: Callable[..., Any]) -> str:
     told += [f"{count:,} parameters {preset}".rstrip() for preset, count in _parameters(builder)]
     bounds = getattr(home, "BOUNDED_BY", "")
     told += [f"bounded by {bounds}" if bounds else "cannot be bounded"]
-    told += [f"trained: {PREFIX}{name}" if name in shipped() else ""]
+    told += [_trained(name)] if name in shipped() else []
     return "; ".join(text for text in told if text)
+
+
+def _trained(name: str) -> str:
+    """The weights that come with the package, and what they were built with."""
+    card = json.loads(located(f"{PREFIX}{name}", "").with_suffix(".json").read_text("utf-8"))
+    built = ", ".join(f"{key}={value!r}" for key, value in sorted(card["settings"].items()))
+    return f"trained: {PREFIX}{name}, {card['parameters']:,} parameters for {built}"
 
 
 def _parameters(builder: Callable[..., Any]) -> list[tuple[str, int]]:

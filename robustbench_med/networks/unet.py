@@ -63,7 +63,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         steps = list(itertools.pairwise(widths))
-        self.multiple = 2 ** len(steps)
+        self.in_channels, self.multiple = in_channels, 2 ** len(steps)
         self.first = _two_convolutions(in_channels, widths[0], norm)
         self.pool = nn.MaxPool2d(2)
         self.down = nn.ModuleList(_two_convolutions(fine, coarse, norm) for fine, coarse in steps)
@@ -81,7 +81,8 @@ class UNet(nn.Module):
         """Map `(b, c, h, w)` to logits `(b, k, h, w)`.
 
         Raises:
-            InputError: If height or width is no multiple of 2 to the number of poolings.
+            InputError: If the images have other channels than it was built for, or a height or
+                width that is no multiple of 2 to the number of poolings.
         """
         # A tracer records shapes as tensors, on which a comparison would warn.
         if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
@@ -96,8 +97,10 @@ class UNet(nn.Module):
         return logits
 
     def _check(self, image: Tensor) -> None:
-        if image.ndim != 4:
-            raise InputError(f"unet: expected images (b, c, h, w), got {tuple(image.shape)}")
+        if image.ndim != 4 or image.shape[1] != self.in_channels:
+            raise InputError(
+                f"unet: expected images (b, {self.in_channels}, h, w), got {tuple(image.shape)}"
+            )
         height, width = image.shape[-2:]
         if height % self.multiple or width % self.multiple:
             above = [

@@ -104,8 +104,12 @@ def test_a_part_of_a_pipeline_and_a_start_may_be_shipped(tmp_path):
 
 
 def test_what_is_not_shipped_is_refused_with_what_is(tmp_path):
-    with pytest.raises(InputError, match=r"'shipped:vnet': expected .*\bunet\b.*, or a file"):
-        located("shipped:vnet", tmp_path)
+    with pytest.raises(
+        InputError, match=r"'shipped:unte': .*did you mean 'unet'\?; or name a file"
+    ):
+        located("shipped:unte", tmp_path)
+    with pytest.raises(InputError, match=r"known: acnn_seg, .*\bunet\b"):
+        located("shipped:", tmp_path)
 
 
 def test_shipped_weights_are_never_trained_over(tmp_path):
