@@ -15,7 +15,8 @@ from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball, per_case_norm
 
 # A surrogate is a model, which no default can be: tests/unit/test_attack_wrapped.py has transfer.
-NAMES = [name for name in components.names("attacks") if name != "transfer"]
+# What given returns is what somebody wrote: tests/unit/test_attack_exchange.py has its laws.
+NAMES = [name for name in components.names("attacks") if name not in {"given", "transfer"}]
 BALL = Ball("linf", 0.1, (0.0, 1.0))  # wide enough that every answer below turns wrong
 
 
@@ -24,12 +25,18 @@ QUICK = {
     "bpda": {"module": "2"},
     "eot": {"inner": {"use": "pgd", "steps": 5}, "samples": 2},
     "fab": {"steps": 10},
+    "keep": {"folder": "found"},
     "random_search": {"queries": 200},
     "square": {"queries": 100},
     "sea": {"steps": 8},
     "segpgd": {"steps": 10},
 }
 CLASSES = ("a", "b", "c", "d")
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where keep writes
 
 
 @pytest.fixture
