@@ -8,7 +8,7 @@ its savings: every part on every case, all classes and all steps.
 
     pip install --no-deps foolbox==3.3.4 eagerpy==0.30.0 gitpython gitdb smmap
     pip install --no-deps adversarial-robustness-toolbox==1.20.1 six multiprocess dill
-    OMP_NUM_THREADS=1 python -P benchmarks/attacks.py [--folder runs/attacks] [--repeats 3] [--result FILE]
+    OMP_NUM_THREADS=1 python -P benchmarks/attacks.py [--folder runs/attacks] [--repeats 3]
 
 or the extra `peers`. A tool that is not installed, or cannot do what is asked, is left out with the
 reason. Seconds are CPU time of this process on one thread, medians over the repeats. Rows that
@@ -479,13 +479,13 @@ COMPARED = (
     ("torchattacks published", "ours autoattack"),
     ("art published", "ours autoattack"),
 )
-OFTENER = {"pgd": 3, "apgd": 1, "ensemble": 1, "segmentation": 1}
+OFTENER = {"pgd": 3, "apgd": 1, "segmentation": 1, "ensemble": 1}
+"""Families, the cheap ones first, and how many times as many repeats as asked each has."""
 
 
 def run_all(options: argparse.Namespace, result: dict[str, Any]) -> None:
-    """Fill in what the results lack, repeat by repeat, tools in turn; store after each."""
+    """Fill in what the results lack, family by family, tools in turn; store after each."""
     every = [setting for setting in settings(options.folder) if options.only in setting.name]
-    repeats = options.repeats
     for tool, run in asked(every[0]).get("pgd", {}).items():
         added(None, every[0], tool, run)  # a tool's first call is slower than others
     for setting in every:
@@ -494,21 +494,20 @@ def run_all(options: argparse.Namespace, result: dict[str, Any]) -> None:
             "right": int(held(setting, setting.batch.image)[0].sum()),
         }  # fmt: skip
     todo = [
-        (repeat, family, setting, tool, run)
-        for repeat in range(repeats * max(OFTENER.values()))
+        (repeat, setting, tool, run)
+        for family, oftener in OFTENER.items()
+        for repeat in range(options.repeats * oftener)
         for setting in every
-        for family, tools in asked(setting).items()
-        if repeat < repeats * OFTENER[family]
-        for tool, run in tools.items()
+        for tool, run in asked(setting).get(family, {}).items()
     ]
-    for repeat, _family, setting, tool, run in todo:
+    for repeat, setting, tool, run in todo:
         rows = result["rows"].setdefault(setting.name, {})
         row = rows.get(tool)
         if row and ("left_out" in row or len(row["seconds"]) > repeat):
             continue
         rows[tool] = added(row, setting, tool, run)
         print(setting.name, tool, json.dumps(rows[tool]), flush=True)
-        store(result)
+        store(result, options.result)
 
 
 def table(result: dict[str, Any]) -> list[str]:
