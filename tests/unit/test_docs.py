@@ -89,12 +89,20 @@ def test_the_names_that_a_plan_may_use_are_those_that_exist():
 @pytest.mark.parametrize(
     ("page", "heading", "kind"),
     [("attack", "name", "attacks"), ("attack", "objective", "objectives"),
-     ("shift", "name", "shifts"), ("shift", "search", "searches"), ("metric", "name", "metrics"),
+     ("attacks", "attack", "attacks"), ("shift", "name", "shifts"),
+     ("shift", "search", "searches"), ("metric", "name", "metrics"),
      ("certifier", "name", "certifiers"), ("report", "section", "sections")],
 )  # fmt: skip
 def test_a_nouns_page_lists_the_components_that_exist_and_no_others(page, heading, kind):
     listed = [row[0].strip("`") for row in table(f"docs/{page}.md", heading)]
     assert sorted(listed) == components.names(kind)
+
+
+def test_every_oracle_of_an_attack_is_a_file_of_tests():
+    held = {name for row in table("docs/attacks.md", "attack") for name in quoted(row[-1])}
+    held = {name for name in held if name.startswith("test_")}
+    assert len(held) > 10
+    assert all((ROOT / "tests" / "unit" / f"{name}.py").is_file() for name in held)
 
 
 def test_every_key_of_a_plan_is_documented_and_no_other():
