@@ -65,6 +65,10 @@ def test_a_program_on_a_page_runs_as_it_stands(program, study):
 @pytest.mark.parametrize("block", every("toml"))
 def test_a_plan_or_policy_on_a_page_is_accepted(block, tmp_path, monkeypatch):
     monkeypatch.setenv("RBMED_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").mkdir()  # what the attack `given` is shown to read
+    image = {"image": torch.zeros(1, 2, 2)}
+    save_file(image, tmp_path / "examples" / "a.safetensors", metadata={"case": "a"})
     path = tmp_path / "page.toml"
     path.write_text(block, encoding="utf-8")
     content = tomllib.loads(block)

@@ -88,7 +88,7 @@ def test_unet_says_which_multiple_it_needs(preset, multiple):
 
 
 def test_unet_refuses_volumes():
-    with pytest.raises(InputError, match=r"\(b, c, h, w\)"):
+    with pytest.raises(InputError, match=r"\(b, 1, h, w\)"):
         unet(preset="small")(torch.rand(1, 1, 8, 8, 8))
 
 
