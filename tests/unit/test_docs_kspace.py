@@ -27,7 +27,8 @@ def row(key):
     found = STORED["results"][key]
     known = found["lvef_error"]["patients"]
     cells = (
-        TITLES[system], lines, estimate(found["lvef_error"], 1), f"{known:.0f} of {found['tested']}",
+        TITLES[system], lines, estimate(found["lvef_error"], 1),
+        f"{known:.0f} of {found['tested']}",
         *(estimate(found[f"dice_{name}"], 3) for name in ("lv", "myo", "rv")),
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
