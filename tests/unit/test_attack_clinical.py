@@ -98,9 +98,9 @@ def whole_chain():
 @pytest.mark.parametrize("sign", [1, -1])
 def test_through_the_whole_chain_an_ejection_fraction_goes_up_or_down(sign):
     model, batch = whole_chain()
-    ball = Ball("l2", 0.1, unit="fraction", support="mask")
+    ball = Ball("l2", 0.05, unit="fraction", support="mask")
     goal = SignedMeasure("lvef", sign)
-    attack = Pgd(steps=10, random_start=False, objective=goal)
+    attack = Pgd(steps=60, step_size=0.2, random_start=False, objective=goal)
     found = attack(model, batch, ball, CaseRng(0, "x", batch.case_ids))
     found = ball.project(found, batch.image, batch.context)
     with torch.no_grad():
@@ -110,8 +110,7 @@ def test_through_the_whole_chain_an_ejection_fraction_goes_up_or_down(sign):
             MeasureError("lvef")(output, batch.target, batch.context)["predicted"]
             for output in (clean, answer)
         )
-    assert (sign * (after - before) >= 0).all()  # labels follow where probabilities go far enough
-    assert sign > 0 or (after < before - 10).all()
+    assert (sign * (after - before) > 1).all(), (before, after)  # of labels, not probabilities
     moved = (found - batch.image).abs().amax(dim=(1, 4, 5))  # of each phase and slice
     assert (moved > 0).all()
 
