@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from robustbench_med.attacks.ascent import Ascent, at_edge, check_counts, continued, untouched
+from robustbench_med.attacks.ascent import Ascent, at_edge, continued, untouched
+from robustbench_med.attacks.counts import check_counts
 from robustbench_med.attacks.objective import Asked, resolved
 from robustbench_med.cases import Batch
 from robustbench_med.errors import InputError

@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustbench_med.attacks.ascent import Ascent, at_edge, check_counts, continued, untouched
+from robustbench_med.attacks.ascent import Ascent, at_edge, continued, untouched
+from robustbench_med.attacks.counts import check_counts
 from robustbench_med.attacks.margins import (
     Margin,
     decides,

@@ -18,7 +18,6 @@ from robustbench_med.attacks.gradient import answer_gradient, on_support
 from robustbench_med.attacks.objective import Objective
 from robustbench_med.attacks.success import broken, select, where_open
 from robustbench_med.cases import Batch, Task
-from robustbench_med.errors import InputError
 from robustbench_med.model import Model
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball, per_case_norm
@@ -56,18 +55,6 @@ class Found:
     image: Tensor
     highest: Tensor
     done: Tensor
-
-
-def check_counts(who: str, settings: object, *names: str) -> None:
-    """Refuse settings of these names that are no whole number of at least 1.
-
-    Raises:
-        InputError: If one is not.
-    """
-    for name in names:
-        value = getattr(settings, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{who}: {name} must be a whole number, at least 1, got {value!r}")
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robustbench_med.attacks.counts import check_counts
 from robustbench_med.attacks.gradient import answer_gradient, per_case
 from robustbench_med.attacks.margins import Margin, decides
 from robustbench_med.attacks.queries import wrong_now
@@ -49,10 +50,7 @@ class Cw:
     step_size: float = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("steps", "searches"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"cw: {name} must be a whole number, at least 1, got {value!r}")
+        check_counts("cw", self, "steps", "searches")
         for name in ("weight", "step_size"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from robustbench_med.attacks.counts import check_counts
 from robustbench_med.attacks.inner import Inner, attack_of
 from robustbench_med.cases import Batch, Bounds, Task
-from robustbench_med.errors import InputError
 from robustbench_med.model import Context, Model
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball
@@ -42,9 +42,7 @@ class Eot:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inner", attack_of(self.inner))
-        count: object = self.samples
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise InputError(f"eot: samples must be a whole number, at least 1, got {count!r}")
+        check_counts("eot", self, "samples")
 
     def __call__(self, model: Model, batch: Batch, ball: Ball, rng: CaseRng) -> Tensor:
         """See `Attack`; raises what the inner attack raises."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robustbench_med.attacks.counts import check_counts
 from robustbench_med.attacks.gradient import answer_gradient, per_case
 from robustbench_med.attacks.hyperplane import onto_plane
 from robustbench_med.attacks.margins import decides, easiest, wrongness
@@ -53,10 +54,7 @@ class Fab:
     pull: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "targets", "restarts"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"fab: {name} must be a whole number, at least 1, got {value!r}")
+        check_counts("fab", self, "steps", "targets", "restarts")
         if not 1 <= self.overshoot < math.inf:
             raise InputError(f"fab: overshoot must be at least 1 and finite, got {self.overshoot}")
         if not 0 < self.backward < 1:

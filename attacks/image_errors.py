@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustbench_med.attacks.counts import check_counts
 from robustbench_med.attacks.objective import require_task
 from robustbench_med.cases import Batch, Task
 from robustbench_med.errors import InputError
@@ -77,9 +78,7 @@ class LocalLinf:
     window: int = 5
 
     def __post_init__(self) -> None:
-        size: object = self.window
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise InputError(f"local_linf: window must be a whole number, at least 1, got {size!r}")
+        check_counts("local_linf", self, "window")
 
     def __call__(self, output: Tensor, batch: Batch, task: Task) -> Tensor:
         """See `Objective`.

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from robustbench_med.cases import Batch, Task, TaskKind
-from robustbench_med.components import build, suggest
+from robustbench_med.components import made, suggest
 from robustbench_med.errors import InputError, UnsupportedError
 
 
@@ -49,17 +49,8 @@ def resolved(asked: object) -> Objective:
         InputError: If it is no objective, or its settings do not fit.
         UnknownNameError: If nothing has that name.
     """
-    if isinstance(asked, str):
-        asked = {"use": asked}
-    if isinstance(asked, Mapping):
-        settings = dict(asked)
-        use = settings.pop("use", None)
-        if not isinstance(use, str):
-            raise InputError(f"objective: expected {{ use = NAME, ... }}, got {dict(asked)!r}")
-        asked = build("objectives", use, **settings)
-    if not callable(asked) or isinstance(asked, type):
-        raise InputError(f"objective: expected a name, a table or an objective, got {asked!r}")
-    return asked
+    objective: Objective = made("objectives", "objective", asked)
+    return objective
 
 
 def require_task(who: str, task: Task, kinds: tuple[TaskKind, ...], instead: str) -> None:

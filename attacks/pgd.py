@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robustbench_med.attacks.counts import check_counts
 from robustbench_med.attacks.gradient import (
     case_loss,
     loss_gradient,
@@ -55,10 +56,7 @@ class Pgd:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "objective", resolved(self.objective))
-        for name in ("steps", "restarts"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"pgd: {name} must be a whole number, at least 1, got {value!r}")
+        check_counts("pgd", self, "steps", "restarts")
         size: object = self.step_size
         if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 < size < math.inf:
             raise InputError(f"pgd: step_size must be above 0 and finite, got {size!r}")

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from robustbench_med.attacks.counts import check_counts
 from robustbench_med.attacks.gradient import per_case
 from robustbench_med.attacks.objective import Asked, resolved
 from robustbench_med.attacks.queries import ask, goal_of
 from robustbench_med.attacks.success import select, where_open
 from robustbench_med.cases import Batch
-from robustbench_med.errors import InputError
 from robustbench_med.model import Model
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball, per_case_norm
@@ -36,11 +36,7 @@ class RandomSearch:
     def __post_init__(self) -> None:
         if self.objective is not None:
             object.__setattr__(self, "objective", resolved(self.objective))
-        count: object = self.queries
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise InputError(
-                f"random_search: queries must be a whole number, at least 1, got {count!r}"
-            )
+        check_counts("random_search", self, "queries")
 
     def __call__(self, model: Model, batch: Batch, ball: Ball, rng: CaseRng) -> Tensor:
         """See `Attack`.

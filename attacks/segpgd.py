@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustbench_med.attacks.counts import check_counts
 from robustbench_med.attacks.gradient import answer_gradient, on_support, per_case, steepest
 from robustbench_med.attacks.pgd import anywhere
 from robustbench_med.attacks.pixelwise import harm, require_segmentation, right
@@ -40,9 +41,7 @@ class Segpgd:
     random_start: bool = True
 
     def __post_init__(self) -> None:
-        steps: object = self.steps
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise InputError(f"segpgd: steps must be a whole number, at least 1, got {steps!r}")
+        check_counts("segpgd", self, "steps")
         size: object = self.step_size
         if isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size < math.inf:
             raise InputError(f"segpgd: step_size must be above 0 and finite, got {size!r}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robustbench_med.attacks.counts import check_counts
 from robustbench_med.attacks.gradient import per_case
 from robustbench_med.attacks.objective import Asked, Objective, resolved
 from robustbench_med.attacks.queries import ask, goal_of
@@ -51,12 +52,7 @@ class Square:
     def __post_init__(self) -> None:
         if self.objective is not None:
             object.__setattr__(self, "objective", resolved(self.objective))
-        for name in ("queries", "restarts"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(
-                    f"square: {name} must be a whole number, at least 1, got {value!r}"
-                )
+        check_counts("square", self, "queries", "restarts")
         share: object = self.p_init
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
             raise InputError(f"square: p_init must be above 0 and at most 1, got {share!r}")

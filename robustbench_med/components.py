@@ -45,6 +45,31 @@ def build(kind: Kind, name: str, /, **settings: object) -> Any:  # noqa: ANN401
         raise InputError(f"{kind}: {name} raised {_where(error)}") from error
 
 
+def made(kind: Kind, who: str, asked: object) -> Any:  # noqa: ANN401
+    """Return the component that a setting of another one asks for.
+
+    Args:
+        kind: Of the component.
+        who: The setting, for errors.
+        asked: A name, a table with `use` and settings, or the component itself.
+
+    Raises:
+        UnknownNameError: If nothing of that kind has that name.
+        InputError: If it is none of the three, or its settings do not fit.
+    """
+    if isinstance(asked, str):
+        asked = {"use": asked}
+    if isinstance(asked, Mapping):
+        settings = dict(asked)
+        use = settings.pop("use", None)
+        if not isinstance(use, str):
+            raise InputError(f"{who}: expected {{ use = NAME, ... }}, got {dict(asked)!r}")
+        asked = build(kind, use, **settings)
+    if not callable(asked) or isinstance(asked, type):
+        raise InputError(f"{who}: expected a name, a table or one of {kind}, got {asked!r}")
+    return asked
+
+
 def find(kind: Kind, name: str) -> Callable[..., Any]:
     """Return what builds the component called `name`, without building it.
 
