@@ -66,7 +66,7 @@ def made(kind: Kind, who: str, asked: object) -> Any:  # noqa: ANN401
             raise InputError(f"{who}: expected {{ use = NAME, ... }}, got {dict(asked)!r}")
         asked = build(kind, use, **settings)
     if not callable(asked) or isinstance(asked, type):
-        raise InputError(f"{who}: expected a name, a table or one of {kind}, got {asked!r}")
+        raise InputError(f"{who}: expected a name, a table or one of the {kind}, got {asked!r}")
     return asked
 
 

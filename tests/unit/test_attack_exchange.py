@@ -329,7 +329,7 @@ def test_a_kept_image_that_was_moved_out_of_the_ball_is_not_believed(model, batc
         (lambda: Given(3), "folder must be the path of a folder, got 3"),
         (lambda: Given(".", missing="skip"), "missing must be one of clean, failed, got 'skip'"),
         (lambda: Keep(""), "folder must be the path of a folder, got ''"),
-        (lambda: Keep("x", inner=3), "expected a name, a table or an attack, got 3"),
+        (lambda: Keep("x", inner=3), "expected a name, a table or one of the attacks, got 3"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(make, complaint, tmp_path, monkeypatch):
