@@ -109,7 +109,7 @@ def in_turn(
             break
         left = select(batch, rows)
         streams = CaseRng(rng.seed, f"{rng.name}/{turn}", left.case_ids)
-        found = ball.project(attack(model, left, ball, streams), left.image, left.context)
+        found = ball.stored(attack(model, left, ball, streams), left.image, left.context)
         now_wrong, loss = _broken(model, Batch(left.case_ids, found, left.target, left.context))
         better = now_wrong | (loss > highest[rows])
         image[rows] = found.where(per_case(better, found), image[rows])

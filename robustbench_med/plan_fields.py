@@ -162,7 +162,8 @@ class Fields:
         found = []
         for value in eps if isinstance(eps, list) else [eps]:
             one = content | {"eps": value}
-            fields.attempt(Ball, one)
+            # The cohort's bounds are not known yet; these stand for them.
+            fields.attempt(Ball, {"bounds": (0.0, 1.0), **one} if "levels" in one else one)
             found.append(one)
         return tuple(found)
 

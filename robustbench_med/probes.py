@@ -150,7 +150,7 @@ class _Attacked:
         found = self.attack(model, batch, self.ball, rng)
         if found.shape != batch.image.shape:
             raise CaseError(f"attack returned shape {tuple(found.shape)}, not the image's")
-        image = self.ball.project(found.detach(), batch.image, batch.context)
+        image = self.ball.stored(found.detach(), batch.image, batch.context)
         return score(model, _with_image(batch, image), self.metrics)
 
 

@@ -16,6 +16,7 @@ Norm = Literal["linf", "l2", "l1"]
 Unit = Literal["intensity", "fraction", "noise"]
 Pull = Callable[[Tensor], Tensor]
 ORDER: dict[Norm, float] = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
+MOST_LEVELS = 65535  # of 16 bits; more than that float32 does not tell apart
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Ball:
             the standard deviation in `context["noise"]`, `(b,)`.
         support: Name of a context entry, broadcastable to the image, that is 0 where nothing
             may change (unacquired k-space samples, say).
+        levels: Steps between the bounds in which images are stored: 255 for 8 bits, 4095 for 12;
+            None where they are not stored as integers.
     """
 
     norm: Norm
@@ -37,6 +40,7 @@ class Ball:
     bounds: Bounds = (-math.inf, math.inf)
     unit: Unit = "intensity"
     support: str | None = None
+    levels: int | None = None
 
     def __post_init__(self) -> None:
         for name, value, legal in (
@@ -54,11 +58,14 @@ class Ball:
         object.__setattr__(self, "bounds", (float(low), float(high)))
         if math.isnan(low) or math.isnan(high) or low >= high:
             raise InputError(f"ball: bounds must be low < high, got {self.bounds}")
+        if self.levels is not None:
+            _check_levels(self.levels, self.bounds)
 
     def __str__(self) -> str:
         suffix = {"intensity": "", "fraction": " of norm", "noise": " sigma"}[self.unit]
         region = f" on {self.support}" if self.support else ""
-        return f"{self.norm}<={self.eps:g}{suffix}{region}"
+        stored = f" at {self.levels} levels" if self.levels else ""
+        return f"{self.norm}<={self.eps:g}{suffix}{region}{stored}"
 
     def radius(self, centre: Tensor, context: Mapping[str, Tensor] | None = None) -> Tensor:
         """Radius of each case in intensity units, `(b, 1, *1)`.
@@ -83,6 +90,36 @@ class Ball:
         """
         image = torch.where(image.isfinite(), image.to(centre), centre)
         return self.around(centre, context)(image)
+
+    def stored(
+        self, image: Tensor, centre: Tensor, context: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Project `image`, then round it towards the clean image as it would be stored.
+
+        Each voxel takes the stored value between its clean and its projected value that is nearest
+        to the projected one, or the clean value where there is none. No voxel moves away from its
+        clean value, so the result stays in the ball, in every norm; plain rounding leaves it.
+        Without `levels` this is `project`.
+
+        Raises:
+            InputError: If the image's type is too coarse for the levels.
+        """
+        inside = self.project(image, centre, context)
+        return inside if self.levels is None else self._towards(inside, centre, self.levels)
+
+    def _towards(self, image: Tensor, centre: Tensor, levels: int) -> Tensor:
+        low, high = self.bounds
+        step = (high - low) / levels
+        # What floating point may cost: a value that close to a level lies on it.
+        slack = 4 * torch.finfo(image.dtype).eps * max(abs(low), abs(high)) / step
+        if slack > 0.25:
+            raise InputError(f"ball {self}: images of {image.dtype} do not tell its levels apart")
+        place, clean = ((values - low) / step for values in (image, centre))
+        level = torch.where(image > centre, (place + slack).floor(), (place - slack).ceil())
+        # A level on which the clean value lies, or one beyond it, is not between the two.
+        beyond = torch.where(image > centre, level - clean, clean - level)
+        found = (low + level * step).where(beyond > slack, centre)
+        return found.clamp(torch.minimum(image, centre), torch.maximum(image, centre))
 
     def around(self, centre: Tensor, context: Mapping[str, Tensor] | None = None) -> Pull:
         """Fix the ball's centre: a function that does as `project` does, for finite images.
@@ -126,6 +163,20 @@ class Ball:
             held = ", ".join(context or {}) or "nothing"
             raise InputError(f"ball {self}: needs {name!r} in the case's context, which has {held}")
         return context[name]
+
+
+def _check_levels(levels: object, bounds: Bounds) -> None:
+    if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= MOST_LEVELS:
+        raise InputError(
+            f"ball: levels must be a whole number from 1 to {MOST_LEVELS}, got {levels!r}; "
+            "255 for images of 8 bits"
+        )
+    low, high = bounds
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise InputError(
+            f"ball: levels = {levels} needs finite bounds, got [{low:g}, {high:g}]: the lowest "
+            "and the highest value that can be stored"
+        )
 
 
 def _box(centre: Tensor, radius: Tensor, inside: Tensor | None, bounds: Bounds) -> Pull:

@@ -61,7 +61,7 @@ class _Amplified:
             clean = model(batch.image, batch.context)
         still = Batch(batch.case_ids, batch.image, clean, batch.context)
         found = self.attack(model, still, self.ball, rng)
-        found = self.ball.project(found.detach(), batch.image, batch.context)
+        found = self.ball.stored(found.detach(), batch.image, batch.context)
         worst = _moved(model, still, found)
         noise = rng.child("noise")
         squares = [
@@ -85,7 +85,7 @@ class _Amplified:
             noise = noise.where(batch.context[self.ball.support] != 0, 0)
         size = per_case_norm(noise, self.ball.norm).clamp(min=torch.finfo(noise.dtype).tiny)
         length = per_case_norm(found - batch.image, self.ball.norm)
-        return self.ball.project(batch.image + noise * length / size, batch.image, batch.context)
+        return self.ball.stored(batch.image + noise * length / size, batch.image, batch.context)
 
 
 @torch.no_grad()

@@ -61,7 +61,7 @@ class _Moving:
         held = {**context, TRUTH: truth, NOISE: noise}
         objects = Batch(batch.case_ids, truth, truth, held)
         found = self.attack(Imaged(model), objects, self.ball, rng).detach()
-        found = self.ball.project(found, truth, context)
+        found = self.ball.stored(found, truth, context)
         kspace = measured(found, context) + noise
         return score(model, Batch(batch.case_ids, kspace, found, context), self.metrics)
 

@@ -126,7 +126,7 @@ class Trials:
     def _found(self, name: str, attack: Attack, ball: Ball, batch: Batch, on: Model) -> Tensor:
         rng = CaseRng(self.seed, f"validity/{name}", batch.case_ids)
         found = attack(on, batch, ball, rng).detach()
-        return ball.project(found, batch.image, batch.context)
+        return ball.stored(found, batch.image, batch.context)
 
     def harm(self, images: Sequence[Tensor]) -> Tensor:
         """Harm of images, one tensor a batch, `(n,)`."""

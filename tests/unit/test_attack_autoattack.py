@@ -194,3 +194,23 @@ def test_what_it_cannot_do_is_refused():
     batch = Batch(("a",), torch.zeros(1, 1), torch.zeros(1, 1))
     with pytest.raises(UnsupportedError, match="autoattack: needs a task of classification"):
         Autoattack()(model, batch, Ball("linf", 0.1), rng_of(batch))
+
+
+def test_a_case_that_is_broken_only_between_grey_levels_goes_on_to_the_next_search():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(1, 2)).double()
+    with torch.no_grad():  # wrong above 0.45
+        network[1].weight[:] = torch.tensor([[0.0], [1.0]])
+        network[1].bias[:] = torch.tensor([0.45, 0.0])
+    model = TorchModel(network, PAIR, UNIT)
+    batch = Batch(("c0",), torch.full((1, 1, 1), 0.4, dtype=torch.float64), torch.zeros(1).long())
+    ball = Ball("linf", 0.1, UNIT, levels=10)
+
+    def barely(model, batch, ball, rng):
+        return batch.image + 0.06
+
+    def fully(model, batch, ball, rng):
+        return batch.image + 0.1
+
+    found = in_turn((barely, fully), model, batch, ball, rng_of(batch))
+    assert found.item() == pytest.approx(0.5)
+    assert in_turn((barely,), model, batch, ball, rng_of(batch)).item() == pytest.approx(0.4)

@@ -1,5 +1,6 @@
 """Probes: the ball is enforced, shifts and metrics are checked, and what is recorded."""
 
+import math
 import pickle
 
 import pytest
@@ -11,6 +12,7 @@ from robustbench_med.cases import Batch, Task
 from robustbench_med.errors import CaseError, InputError
 from robustbench_med.metrics.correct import Correct
 from robustbench_med.model import TorchModel
+from robustbench_med.plan_fields import Fields
 from robustbench_med.probes import attacked, certified, clean, score, shifted
 from robustbench_med.shifts.rician import Rician
 from robustbench_med.streams import CaseRng
@@ -43,6 +45,53 @@ def test_an_attack_that_ignores_its_ball_is_pulled_back_into_it():
         MODEL, BATCH, RNG
     )
     torch.testing.assert_close(values["m"], torch.tensor([0.7, 0.4]))
+
+
+def test_what_an_attack_finds_is_scored_as_it_would_be_stored():
+    def darker(model, batch, ball, rng):
+        return batch.image - 0.149
+
+    ball = Ball("linf", 0.2, (0.0, 1.0), levels=10)
+    probe = attacked("darker", darker, ball, {"m": first_logit})
+    assert probe.name == "darker[linf<=0.2 at 10 levels]"
+    torch.testing.assert_close(probe.measure(MODEL, BATCH, RNG)["m"], torch.tensor([0.8, 0.5]))
+
+
+@pytest.mark.parametrize("searched", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("own", [torch.float32, torch.float64])
+@pytest.mark.parametrize("levels", [None, 255])
+def test_what_a_search_finds_in_another_precision_is_scored_in_the_images_own(
+    searched, own, levels
+):
+    seen = []
+
+    class Noting(Echo):
+        def forward(self, image):
+            seen.append(image)
+            return super().forward(image)
+
+    def rough(model, batch, ball, rng):
+        return batch.image.to(searched) - 0.1234567
+
+    model = TorchModel(Noting(), MODEL.task, MODEL.bounds)
+    batch = Batch(BATCH.case_ids, BATCH.image.to(own), BATCH.target, BATCH.context)
+    ball = Ball("linf", 0.1, (0.0, 1.0), levels=levels)
+    values = attacked("rough", rough, ball, {"m": first_logit}).measure(model, batch, RNG)
+    assert [image.dtype for image in seen] == [own]
+    assert values["m"].dtype == own
+    # Back in the ball by the image's own precision, not the search's.
+    assert (seen[0] - batch.image).abs().max() <= 0.1 * (1 + 4 * torch.finfo(own).eps) + 1e-7
+
+
+def test_a_plan_takes_the_levels_of_the_cohorts_own_bounds():
+    problems = []
+    table = {"ball": {"norm": "linf", "eps": 0.1, "levels": 255}}
+    assert Fields(table, "attack 1", problems).balls("ball") == (table["ball"],)
+    assert problems == []
+    Fields({"ball": table["ball"] | {"levels": 0}}, "attack 1", problems).balls("ball")
+    Fields({"ball": table["ball"] | {"bounds": [0.0, math.inf]}}, "x", problems).balls("ball")
+    assert "levels must be a whole number" in problems[0]
+    assert "needs finite bounds" in problems[1]
 
 
 def test_an_attack_that_returns_another_shape_fails_its_cases():

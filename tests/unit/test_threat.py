@@ -21,6 +21,10 @@ from robustbench_med.threat import Ball, per_case_norm
         ({"norm": "l2", "eps": "0.1"}, "eps must be a number, got '0.1'"),
         ({"norm": "l2", "eps": 1.0, "bounds": (1.0, 1.0)}, "low < high"),
         ({"norm": "l2", "eps": 1.0, "bounds": (0.0, math.nan)}, "low < high"),
+        ({"norm": "l2", "eps": 1.0, "levels": 255}, "levels = 255 needs finite bounds, got"),
+        ({"norm": "l2", "eps": 1.0, "bounds": (0, 1), "levels": 0}, "from 1 to 65535, got 0"),
+        ({"norm": "l2", "eps": 1.0, "bounds": (0, 1), "levels": 255.0}, "whole number from 1"),
+        ({"norm": "l2", "eps": 1.0, "bounds": (0, 1), "levels": True}, "got True"),
     ],
 )
 def test_a_ball_that_makes_no_sense_is_refused(settings, message):
@@ -32,6 +36,14 @@ def test_a_ball_reads_as_its_claim():
     assert str(Ball("linf", 0.004)) == "linf<=0.004"
     assert str(Ball("l2", 0.05, unit="fraction", support="mask")) == "l2<=0.05 of norm on mask"
     assert str(Ball("l1", 3, unit="noise")) == "l1<=3 sigma"
+    assert str(Ball("linf", 0.1, (0, 1), levels=255)) == "linf<=0.1 at 255 levels"
+
+
+def test_images_too_coarse_for_the_levels_are_refused():
+    ball = Ball("linf", 0.1, (0.0, 1.0), levels=255)
+    image = torch.full((1, 1, 2), 0.5, dtype=torch.bfloat16)
+    with pytest.raises(InputError, match="bfloat16 do not tell its levels apart"):
+        ball.stored(image + 0.05, image)
 
 
 def test_the_radius_is_per_case_and_in_intensity_units():
