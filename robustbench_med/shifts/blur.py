@@ -62,8 +62,9 @@ class Blur:
         """
         require_images("blur", batch)
         image = require_plane("blur", batch)
+        sigmas = parameters["sigma"].tolist()
         rows, columns = (
-            torch.stack([gaussian_matrix(size, float(sigma)) for sigma in parameters["sigma"]])
+            torch.stack([gaussian_matrix(size, sigma) for sigma in sigmas])
             .to(image)
             .view(-1, *[1] * (image.ndim - 3), size, size)
             for size in image.shape[-2:]

@@ -15,6 +15,7 @@ from robustbench_med.shifts.requirements import (
     require_count,
     require_kspace,
     require_magnitudes,
+    require_pixel_mm,
     require_plane,
     require_strength,
 )
@@ -100,7 +101,7 @@ class Motion:
             UnsupportedError: If there are fewer than two spatial axes.
         """
         image = require_plane("motion", batch)
-        pixel_mm = _pixel_mm(batch)
+        pixel_mm = require_pixel_mm("motion", batch)
         moves = torch.stack([parameters[name] for name in self._names()], dim=1)
         moves = moves.view(-1, self.events, len(OF_AN_EVENT))
         if "mask" in batch.context:
@@ -179,15 +180,3 @@ def _ramp(shot: Tensor, place: Tensor, pixel_mm: Tensor, image: Tensor) -> Tenso
     """Phase of each sample, `(n, h, w)`, from where the object lies in its row's shot."""
     offset_mm = place[..., :2].gather(1, shot.unsqueeze(2).expand(-1, -1, 2))
     return precise(translation(offset_mm, pixel_mm, image.shape[-1]), image)
-
-
-def _pixel_mm(batch: Batch) -> Tensor:
-    """Distance of rows and of columns, `(b, 2)`, float64, on the CPU."""
-    spacing = batch.context.get("spacing")
-    if spacing is None or tuple(spacing.shape) != (len(batch), 3):
-        got = "none" if spacing is None else f"shape {tuple(spacing.shape[1:])}"
-        raise CaseError(f"motion: needs spacing in the context, mm along z, y, x, got {got}")
-    plane = spacing[:, 1:].cpu().double()
-    if not bool((plane.isfinite() & (plane > 0)).all()):
-        raise CaseError(f"motion: spacing must be above 0 mm, got {spacing[:, 1:].tolist()}")
-    return plane

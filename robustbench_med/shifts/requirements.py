@@ -60,6 +60,29 @@ def require_plane(who: str, batch: Batch) -> Tensor:
     return batch.image
 
 
+def require_pixel_mm(who: str, batch: Batch, instead: str = "") -> Tensor:
+    """Return the distance of rows and of columns, `(b, 2)`, mm, float64, on the CPU.
+
+    Args:
+        who: The shift's name.
+        batch: With `spacing` in its context, `(b, 3)`, mm along z, y, x.
+        instead: What to do without one, for the message.
+
+    Raises:
+        CaseError: If there is no spacing, or it is not above 0.
+    """
+    spacing = batch.context.get("spacing")
+    if spacing is None or tuple(spacing.shape) != (len(batch), 3):
+        got = "none" if spacing is None else f"shape {tuple(spacing.shape[1:])}"
+        raise CaseError(
+            f"{who}: needs spacing in the context, mm along z, y, x, got {got}{instead}"
+        )
+    plane = spacing[:, 1:].cpu().double()
+    if not bool((plane.isfinite() & (plane > 0)).all()):
+        raise CaseError(f"{who}: spacing must be above 0 mm, got {spacing[:, 1:].tolist()}")
+    return plane
+
+
 def require_images(who: str, batch: Batch) -> None:
     """Refuse k-space, whose samples are no voxels.
 

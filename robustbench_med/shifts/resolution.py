@@ -7,6 +7,7 @@ from torch import Tensor
 
 from robustbench_med.cases import Batch
 from robustbench_med.physics.fourier import fft2c, ifft2c
+from robustbench_med.searching import Parameters
 from robustbench_med.shifts.requirements import (
     require_kspace,
     require_magnitudes,
@@ -48,10 +49,31 @@ class Resolution:
         del rng
         if severity == 0:
             return batch
+        loss = torch.full((1,), severity * self.loss_per_severity, dtype=torch.float64)
+        return self.apply(batch, {"loss": loss})
+
+    def ranges(self, batch: Batch, severity: float) -> dict[str, tuple[float, float]]:
+        """See `Parametrised`: `loss`, what is added to the voxel's size, as a share of it."""
+        del batch
+        return {"loss": (0.0, severity * self.loss_per_severity)}
+
+    def apply(self, batch: Batch, parameters: Parameters) -> Batch:
+        """See `Parametrised`; in steps, one frequency after the other, so without a slope.
+
+        One loss may stand for all cases; 0 keeps all.
+
+        Raises:
+            CaseError: As for a call.
+            UnsupportedError: If there are fewer than two spatial axes.
+        """
         image = require_plane("resolution", batch)
-        share = 1 / (1 + severity * self.loss_per_severity)
-        rows, columns = (inner(size, share).to(image.device) for size in image.shape[-2:])
-        inside = rows.unsqueeze(1) & columns
+        losses = parameters["loss"].tolist()
+        rows, columns = (
+            torch.stack([inner(size, 1 / (1 + loss)) for loss in losses])
+            for size in image.shape[-2:]
+        )
+        inside = (rows.unsqueeze(2) & columns.unsqueeze(1)).to(image.device)
+        inside = inside.view(-1, *[1] * (image.ndim - 3), *image.shape[-2:])
         if "mask" in batch.context:
             return _cut(batch, inside)
         require_magnitudes("resolution", batch)
@@ -63,7 +85,7 @@ class Resolution:
 def inner(size: int, share: float) -> Tensor:
     """Which of the centred frequencies of an axis lie in its inner share, `(size,)` bool."""
     frequency = torch.arange(size) - size // 2
-    return frequency.abs() < max(share * size / 2, 0.5)
+    return (frequency.abs() < max(share * size / 2, 0.5)) | (share >= 1)
 
 
 def _cut(batch: Batch, inside: Tensor) -> Batch:

@@ -7,9 +7,11 @@ import pytest
 import torch
 from scipy import signal
 
-from robustbench_med.cases import Batch
+from robustbench_med.attacks.physics import Physics
+from robustbench_med.cases import Batch, Task
 from robustbench_med.errors import CaseError, InputError, UnsupportedError
 from robustbench_med.physics.fourier import fft2c, ifft2c, to_channels, to_complex
+from robustbench_med.searching import searched
 from robustbench_med.shifts.resolution import Resolution, inner
 from robustbench_med.streams import CaseRng
 
@@ -104,3 +106,39 @@ def test_what_cannot_be_cut_is_refused():
         shifted(torch.rand(1, 1, 8))
     with pytest.raises(InputError, match="loss_per_severity must be finite and above 0"):
         Resolution(0.0)
+
+
+def test_the_worst_loss_is_that_of_an_enumeration_of_its_steps():
+    """A pattern that only some losses turn: harm that does not grow with the loss."""
+    along = 2 * math.pi * torch.arange(24.0)
+    image = 0.5 + 0.2 * torch.cos(along * 7 / 24) + 0.2 * torch.cos(along * 4 / 24)
+    batch = Batch(("a",), image.expand(1, 1, 24, 24).contiguous(), torch.zeros(1, 1))
+    spot = lambda image: image[:, 0, 12, 12:13]  # noqa: E731
+    shift = Resolution(0.5)
+
+    class Reader:
+        task, bounds = Task("regression", ("spot",)), (0.0, 1.0)
+
+        def __call__(self, image, context=None):
+            return spot(image)
+
+    metric = {"error": lambda output, target: (output - target).square().mean(dim=1)}
+    probe = searched("resolution", Physics(32), shift, 5.0, metric)
+    found = probe.measure(Reader(), batch, CaseRng(2, "r", ("a",)))
+    losses = torch.linspace(0, 2.5, 1001)  # finer than the steps, of which there are 9
+    every = [float(spot(shift.apply(batch, {"loss": loss.view(1)}).image)) ** 2 for loss in losses]
+    assert max(every) > max(every[0], every[-1]) + 0.05
+    assert float(found["error"]) == pytest.approx(max(every), abs=1e-6)
+    assert 0 < float(found["found.loss"]) < 2.5
+
+
+def test_each_case_of_kspace_has_a_loss_of_its_own_and_0_keeps_all():
+    image = to_channels(fft2c(blobs(16, 12)))
+    mask = torch.ones(2, 1, 16, 12)
+    batch = Batch(("a", "b"), image, image, {"mask": mask})
+    moved = Resolution().apply(batch, {"loss": torch.tensor([0.0, 1.0])})
+    assert torch.equal(moved.image[0], image[0])
+    assert torch.equal(moved.context["mask"][0], mask[0])
+    alone = shifted(image[1:], 4.0, 0.25, {"mask": mask[1:]})
+    assert torch.equal(moved.image[1], alone.image[0])
+    assert torch.equal(moved.context["mask"][1], alone.context["mask"][0])
