@@ -202,7 +202,7 @@ def score(model: Model, batch: Batch, metrics: Metrics) -> Values:
         raise CaseError("the model's output is not finite")
     values: dict[str, Tensor] = {}
     for name, metric in metrics.items():
-        scored = _call(metric, output, batch)
+        scored = called(metric, output, batch)
         if isinstance(scored, Tensor):
             values[name] = scored
         else:
@@ -211,7 +211,8 @@ def score(model: Model, batch: Batch, metrics: Metrics) -> Values:
     return values
 
 
-def _call(metric: Metric, output: Tensor, batch: Batch) -> Tensor | Values:
+def called(metric: Metric, output: Tensor, batch: Batch) -> Tensor | Values:
+    """What `metric` says of the output, with the context if it takes that."""
     signature = inspect.signature(metric)
     if "context" in signature.parameters:
         return metric(output, batch.target, context=batch.context)  # type: ignore[call-arg]
