@@ -13,7 +13,7 @@ from robustbench_med.attacks.margins import decides, easiest, wrongness
 from robustbench_med.attacks.queries import wrong_now
 from robustbench_med.attacks.success import select, where_open
 from robustbench_med.cases import Batch, Task
-from robustbench_med.errors import InputError, UnsupportedError
+from robustbench_med.errors import InputError
 from robustbench_med.model import Model
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball, per_case_norm
@@ -66,13 +66,11 @@ class Fab:
         """See `Attack`.
 
         Raises:
-            UnsupportedError: If the task is neither classification nor multilabel, the ball is
-                l1, or the model gives no gradients.
+            UnsupportedError: If the task is neither classification nor multilabel, or the model
+                gives no gradients.
             InputError: If the ball needs a context entry that the batch lacks.
         """
         decides("fab", model.task)
-        if ball.norm == "l1":
-            raise UnsupportedError("fab: searches linf and l2 balls, got l1; use square")
         if ball.eps == 0:
             return batch.image
         with torch.no_grad():

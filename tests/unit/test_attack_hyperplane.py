@@ -6,7 +6,6 @@ import torch
 from scipy import optimize
 
 from robustbench_med.attacks.hyperplane import onto_plane
-from robustbench_med.errors import UnsupportedError
 
 INF = float("inf")
 
@@ -81,7 +80,7 @@ def test_under_l2_it_is_the_nearest_point_that_a_solver_finds(bounds, seed):
         np.testing.assert_allclose(move[case].numpy(), solved.x, atol=1e-5)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("bounds", [(0.0, 1.0), (-INF, INF), (0.0, INF)])
 def test_it_ends_on_the_plane_and_in_the_box_or_as_near_as_the_box_allows(norm, bounds):
     point, slope, value = problem(3, bounds=bounds, cases=40)
@@ -101,7 +100,7 @@ def test_it_ends_on_the_plane_and_in_the_box_or_as_near_as_the_box_allows(norm, 
         assert bounds != (0.0, 1.0)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
 def test_the_scale_of_the_function_does_not_matter(norm, scale):
     point, slope, value = problem(5)
@@ -113,12 +112,53 @@ def test_the_scale_of_the_function_does_not_matter(norm, scale):
 def test_a_flat_function_a_value_of_0_and_a_full_box_move_nothing():
     one = torch.ones(1, 1, 3)
     for slope, value, room in ((0 * one, 1.0, 9.0), (one, 0.0, 9.0), (one, 1.0, 0.0)):
-        for norm in ("linf", "l2"):
+        for norm in ("linf", "l2", "l1"):
             move = onto_plane(one, slope, torch.tensor([value]), one - room, one + room, norm)
             assert move.abs().max() == 0
 
 
-def test_another_norm_is_refused():
-    one = torch.ones(1, 1, 3)
-    with pytest.raises(UnsupportedError, match="knows linf and l2, got l1"):
-        onto_plane(one, one, torch.ones(1), one, one, "l1")
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (-0.5, 2.0), (-INF, INF), (0.0, INF)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_under_l1_it_is_as_short_as_a_linear_program_finds(bounds, seed):
+    point, slope, value = problem(seed, bounds=bounds)
+    move = moved(point, slope, value, bounds, "l1")
+    reachable = crosses(point, slope, value, bounds)
+    assert reachable.any()
+    for case in np.flatnonzero(reachable):
+        normal = slope[case].numpy()
+        rise = [(0, bounds[1] - p) for p in point[case].tolist()]
+        fall = [(0, p - bounds[0]) for p in point[case].tolist()]
+        solved = optimize.linprog(
+            np.ones(2 * len(normal)),
+            A_eq=np.r_[normal, -normal][None],
+            b_eq=[-value[case].item()],
+            bounds=[*rise, *fall],
+        )
+        assert solved.success
+        assert move[case].abs().sum().item() == pytest.approx(solved.fun, abs=1e-8)
+
+
+def test_without_bounds_the_steepest_voxel_moves_alone_under_l1():
+    point, slope, value = problem(4, bounds=(-INF, INF))
+    move = moved(point, slope, value, (-INF, INF), "l1")
+    steepest = slope.abs().argmax(dim=1)
+    assert torch.equal((move != 0).sum(dim=1), (value != 0).long())
+    torch.testing.assert_close(
+        move.abs().amax(dim=1), value.abs() / slope.abs().amax(dim=1), rtol=1e-12, atol=0
+    )
+    assert torch.equal(move.abs().argmax(dim=1)[1:], steepest[1:])
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_rooms_of_all_sizes_are_filled_exactly(norm):
+    """Newton's method has a kink to pass for every voxel, at places 60 powers of 2 apart."""
+    size = 60
+    slope = torch.ones(1, 1, size, dtype=torch.float64)
+    room = 2.0 ** -torch.arange(size, dtype=torch.float64)[None, None]
+    for value in (1e-15, 1e-3, 1.0, 1.9):
+        move = onto_plane(
+            0 * slope, slope, torch.tensor([-value], dtype=torch.float64), -room, room, norm
+        )
+        assert move.sum().item() == pytest.approx(value, rel=1e-12)
+        longest = move.max()
+        torch.testing.assert_close(move, room.clamp(max=longest), rtol=1e-12, atol=0)
