@@ -13,6 +13,7 @@ two minutes.
 import argparse
 import json
 import platform
+import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
+
+# Last, as `python -P` would not have it at all: this folder has a statistics.py.
+sys.path.append(str(Path(__file__).parent))
+
+from attack_peers.scaled import Scaled
 
 from robustbench_med.attacks.apgd import Apgd
 from robustbench_med.attacks.pgd import Pgd
@@ -110,19 +116,6 @@ class Before(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Answer."""
         answer: Tensor = self.network(self.change(image))
-        return answer
-
-
-class Scaled(nn.Module):
-    """A network whose logits are multiplied: its probabilities are 0 and 1."""
-
-    def __init__(self, network: nn.Module, factor: float) -> None:
-        super().__init__()
-        self.network, self.factor = network, factor
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Answer."""
-        answer: Tensor = self.network(image) * self.factor
         return answer
 
 
