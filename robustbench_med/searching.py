@@ -67,8 +67,9 @@ def searched(
         raise InputError(f"shift {name!r}: severity must be at least 0, got {severity}")
     if not isinstance(shift, Parametrised):
         raise InputError(
-            f"shift {name!r}: has no parameters to search (no `ranges` and `apply`); leave out "
-            "`search`, or take a shift that has (docs/shift.md)"
+            f"shift {name!r}: has no parameters to search (no `ranges` and `apply`; a joint shift "
+            "has them where both parts have); leave out `search`, or take a shift that has "
+            "(docs/shift.md)"
         )
     measure = _Searched(search, shift, float(severity), dict(metrics))
     return Probe(f"{name}_worst@{severity:g}", "shift", float(severity), measure)

@@ -19,6 +19,7 @@ KSPACE_TOO = {"motion", "resolution"}
 IMAGES = sorted({*NAMES} - KSPACE_ONLY)
 KSPACE = sorted(KSPACE_ONLY | KSPACE_TOO)
 FOLLOWS = {"acceleration": {"mask"}, "resolution": {"mask"}, "kspace_noise": {"noise"}}
+SPEAKS = {"joint": "gamma"}  # of its parts, the first
 MOVES = {"placement"}  # the labels too
 SHAPES = [(1, 24, 20), (3, 16, 16), (1, 5, 12, 12), (1, 2, 3, 12, 12)]
 
@@ -118,7 +119,8 @@ def test_samples_that_were_not_acquired_stay_0_and_none_are_added(name):
 @pytest.mark.parametrize("name", sorted({*NAMES} - KSPACE_TOO))
 def test_a_shift_of_images_refuses_kspace_and_the_other_way_round(name):
     batch = batch_of(SHAPES[0]) if name in KSPACE_ONLY else kspace_of()
-    with pytest.raises(CaseError, match=f"{name}: .*k-space|{name}: needs magnitude") as refused:
+    said = SPEAKS.get(name, name)
+    with pytest.raises(CaseError, match=f"{said}: .*k-space|{said}: needs magnitude") as refused:
         components.build("shifts", name)(batch, 1.0, rng_of(batch))
     assert "\n" not in str(refused.value)
 

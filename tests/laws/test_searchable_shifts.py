@@ -13,7 +13,7 @@ from robustbench_med.streams import CaseRng
 SHIFTS = {name: components.build("shifts", name) for name in components.names("shifts")}
 NAMES = [name for name, shift in SHIFTS.items() if isinstance(shift, Parametrised)]
 # How many parameters have no slope: moments.
-SMOOTH = {"gamma": 0, "bias_field": 0, "motion": 2, "placement": 0}
+SMOOTH = {"gamma": 0, "bias_field": 0, "joint": 0, "motion": 2, "placement": 0}
 # Between pixels an interpolated image has kinks, over which no difference may reach.
 STEP = {"placement": 1e-7}
 every = pytest.mark.parametrize("name", NAMES)
@@ -37,10 +37,11 @@ def parameters_of(shift, batch, severity=2.0, stream=0):
 
 
 def test_the_suite_knows_the_shifts_that_can_be_searched():
-    assert NAMES == ["bias_field", "blur", "gamma", "motion", "placement", "resolution"]
+    assert NAMES == ["bias_field", "blur", "gamma", "joint", "motion", "placement", "resolution"]
 
 
-@every
+# A joint shift draws by its parts: tests/unit/test_shift_joint.py.
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "joint"])
 def test_what_a_shift_draws_lies_in_its_ranges_and_is_applied(name, monkeypatch):
     shift, batch, seen = SHIFTS[name], batch_of(), []
     original = type(shift).apply
