@@ -43,12 +43,14 @@ class Asked:
         levels: Ball tables with one eps each, or severities.
         cases: How many cases, drawn by the hash of their ids; None for all.
         search: How a shift's worst parameters are looked for; None for what it draws.
+        then: The attack on what the search found; None for none.
     """
 
     component: Component
     levels: tuple[Any, ...]
     cases: int | None
     search: Component | None = None
+    then: "Asked | None" = None
 
 
 @dataclass(frozen=True)
@@ -211,18 +213,30 @@ def _asked(fields: Fields, kind: Kind) -> Asked:
     name = fields.text("name", None) or use.rsplit(":", maxsplit=1)[-1]
     levels = fields.severities("severities") if kind == "shifts" else fields.balls("ball")
     count = fields.integer("cases", None, least=1)
-    search = _search(fields) if kind == "shifts" and fields.has("search") else None
+    search = then = None
+    if kind == "shifts" and fields.has("search"):
+        search, then = _search(fields.table("search"))
     settings = fields.rest()
     fields.check_component(kind, use, settings)
-    return Asked(Component(use, name, settings), levels, count, search)
+    return Asked(Component(use, name, settings), levels, count, search, then)
 
 
-def _search(fields: Fields) -> Component:
-    table = fields.table("search")
-    use = table.text("use")
-    settings = table.rest()
-    table.check_component("searches", use, settings)
-    return Component(use, use, settings)
+def _search(fields: Fields) -> tuple[Component, Asked | None]:
+    """A search over a shift's parameters, and the attack that follows it."""
+    use = fields.text("use")
+    then = _then(fields.table("then")) if fields.has("then") else None
+    settings = fields.rest()
+    fields.check_component("searches", use, settings)
+    return Component(use, use, settings), then
+
+
+def _then(fields: Fields) -> Asked:
+    asked = _asked(fields, "attacks")
+    if asked.cases is not None:
+        fields.tell("cases: the attack is put to the cases of its shift; set them there")
+    if any("bounds" in ball for ball in asked.levels):
+        fields.tell("ball: bounds: are the model's here; leave them out")
+    return asked
 
 
 def _check_policy(plan: Plan, where: str, problems: list[str]) -> None:

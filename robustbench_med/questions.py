@@ -11,7 +11,7 @@ from robustbench_med.errors import InputError, raise_together
 from robustbench_med.plan import Asked, Component, Plan
 from robustbench_med.plan_metrics import missing_metric
 from robustbench_med.probes import Metric, Probe, attacked, certified, clean, shifted
-from robustbench_med.searching import searched
+from robustbench_med.searching import Search, Then, searched, searched_then
 from robustbench_med.threat import Ball
 
 SCORED_BY_CLASS = ("classification", "multilabel", "segmentation")
@@ -98,13 +98,36 @@ def _probes(
     thing = build(kind, asked.component.use, **asked.component.settings)
     if asked.search:
         search = build("searches", asked.search.use, **asked.search.settings)
-        return [searched(name, search, thing, level, metrics) for level in asked.levels]
+        return _searches(asked, search, thing, cohort, metrics)
     if kind == "shifts":
         return [shifted(name, thing, severity, metrics) for severity in asked.levels]
     balls = [_ball(table, name, cohort) for table in asked.levels]
     if kind == "attacks":
         return [attacked(name, thing, ball, metrics) for ball in balls]
     return [certified(name, thing, ball) for ball in balls]
+
+
+def _searches(
+    asked: Asked,
+    search: Search,
+    shift: Any,  # noqa: ANN401
+    cohort: Cohort,
+    metrics: Mapping[str, Metric],
+) -> list[Probe]:
+    name = asked.component.name
+    if asked.then is None:
+        return [searched(name, search, shift, level, metrics) for level in asked.levels]
+    return [
+        searched_then(name, search, shift, level, metrics, then)
+        for level in asked.levels
+        for then in _then(asked.then, name, cohort)
+    ]
+
+
+def _then(asked: Asked, shift: str, cohort: Cohort) -> list[Then]:
+    use, name, settings = asked.component.use, asked.component.name, asked.component.settings
+    attack, where = build("attacks", use, **settings), f"{shift}: search: then"
+    return [Then(name, attack, _ball(table, where, cohort)) for table in asked.levels]
 
 
 def _ball(table: Mapping[str, Any], name: str, cohort: Cohort) -> Ball:
