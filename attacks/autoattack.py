@@ -1,5 +1,6 @@
 """AutoAttack: four searches in turn, each on the cases that the earlier ones left unbroken."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -11,13 +12,13 @@ from robustbench_med.attacks.apgd import Apgd
 from robustbench_med.attacks.apgd_targeted import ApgdTargeted
 from robustbench_med.attacks.eot import Eot
 from robustbench_med.attacks.fab import Fab
-from robustbench_med.attacks.gradient import per_case
+from robustbench_med.attacks.gradient import gives_gradients, per_case
 from robustbench_med.attacks.margins import decides
 from robustbench_med.attacks.queries import wrong_now
 from robustbench_med.attacks.square import Square
 from robustbench_med.attacks.success import select, where_open
 from robustbench_med.cases import Batch, Task
-from robustbench_med.errors import InputError
+from robustbench_med.errors import InputError, PartialWarning
 from robustbench_med.model import Model
 from robustbench_med.probes import Attack
 from robustbench_med.streams import CaseRng
@@ -34,6 +35,9 @@ class Autoattack:
     images found, that of the highest task loss. Every search has streams of its own, so that
     what it draws for a case does not depend on which cases are left.
 
+    A model that gives no gradients gets the black-box part alone, Square, and a `PartialWarning`
+    says so; "rand" has no such part and refuses it.
+
     Attributes:
         version: "standard"; "plus", with more restarts and untargeted searches; or "rand", for
             models that answer at random: the mean of 20 answers.
@@ -41,7 +45,7 @@ class Autoattack:
     Source: Croce and Hein, ICML 2020, section 5, arXiv:2003.01690; budgets under l1, "plus" and
     "rand" as in the authors' code. Deviations: below three classes and for flags the margin is
     raised in place of DLR, and below four in place of targeted DLR; no more targets than there
-    are wrong answers; under l1 no FAB-T; "plus" has FAB targeted in both its places.
+    are wrong answers; "plus" has FAB targeted in both its places.
     """
 
     version: Version = "standard"
@@ -57,8 +61,8 @@ class Autoattack:
         """See `Attack`.
 
         Raises:
-            UnsupportedError: If the task is neither classification nor multilabel, or the model
-                gives no gradients.
+            UnsupportedError: If the task is neither classification nor multilabel, or the version
+                is "rand" and the model gives no gradients.
             InputError: If the ball needs a context entry that the batch lacks.
         """
         decides("autoattack", model.task)
@@ -67,6 +71,11 @@ class Autoattack:
         searches = composition(self.version, model.task, ball.norm)
         if self.version == "rand":  # asks the model nothing itself: a single answer means nothing
             return searches[0](model, batch, ball, rng)
+        if not gives_gradients(model, batch):
+            searches = tuple(search for search in searches if isinstance(search, Square))
+            message = (f"autoattack: {type(model).__name__} gives no gradients: only its black-box "
+                       "part, square, was run")  # fmt: skip
+            warnings.warn(PartialWarning(message, batch.case_ids), stacklevel=2)
         return in_turn(searches, model, batch, ball, rng)
 
 
@@ -76,14 +85,12 @@ def composition(version: Version, task: Task, norm: Norm) -> tuple[Attack, ...]:
     second = "dlr" if ratio else "margin"
     if version == "rand":
         return (Eot(_InTurn((Apgd(), Apgd(objective=second))), samples=20),)
-    fab = () if norm == "l1" else (Fab(),)
     if version == "standard":
         few = norm == "l1"
         targeted = ApgdTargeted(targets=5 if few else 9)
-        return Apgd(restarts=5 if few else 1), targeted, *fab, Square()
-    again = () if norm == "l1" else (Fab(restarts=5),)
+        return Apgd(restarts=5 if few else 1), targeted, Fab(), Square()
     first = Apgd(restarts=5), Apgd(restarts=5, objective=second)
-    return *first, *again, Square(), ApgdTargeted(), *fab
+    return *first, Fab(restarts=5), Square(), ApgdTargeted(), Fab()
 
 
 @dataclass(frozen=True)

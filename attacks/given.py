@@ -1,6 +1,7 @@
 """Images that another tool, or an earlier run, found."""
 
 import hashlib
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,7 +17,7 @@ from robustbench_med.attacks.examples import (
     read_metadata,
 )
 from robustbench_med.cases import Batch
-from robustbench_med.errors import CaseError, InputError, IntegrityError
+from robustbench_med.errors import CaseError, InputError, IntegrityError, PartialWarning
 from robustbench_med.model import Model
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball
@@ -34,8 +35,8 @@ class Given:
 
     Attributes:
         folder: Where the files lie; a path that is not absolute starts from the working directory.
-        missing: What a case without a file counts as: "clean", its clean image; or "failed", a
-            failure of the probe, so that the report says how many there were.
+        missing: What a case without a file counts as: "clean", its clean image, with a
+            `PartialWarning`; or "failed", a failure of the probe. The report counts either.
         sha256: Of all names and contents. Left out it is computed here, so that other files are
             another attack and nothing stored is taken for theirs; set, it must agree.
     """
@@ -68,16 +69,25 @@ class Given:
         if ball.eps == 0:
             return batch.image
         cases = zip(batch.case_ids, batch.image, strict=True)
-        return torch.stack([self._of(case_id, image, ball) for case_id, image in cases])
+        found = torch.stack([self._of(case_id, image, ball) for case_id, image in cases])
+        silent = [case_id for case_id in batch.case_ids if self._place(case_id, ball) is None]
+        if silent:
+            message = "given: no file for this case: its clean image was scored"
+            warnings.warn(PartialWarning(message, silent), stacklevel=2)
+        return found
 
     def _of(self, case_id: str, clean: Tensor, ball: Ball) -> Tensor:
-        name = example_name(case_id)
-        for place in (f"{ball_name(ball)}/{name}", name):
-            if place in self._seen:
-                return self._read(place, clean, ball)
+        place = self._place(case_id, ball)
+        if place is not None:
+            return self._read(place, clean, ball)
         if self.missing == "failed":
-            raise CaseError(f"given: no {name} in {self.folder}")
+            raise CaseError(f"given: no {example_name(case_id)} in {self.folder}")
         return clean
+
+    def _place(self, case_id: str, ball: Ball) -> str | None:
+        name = example_name(case_id)
+        places = (f"{ball_name(ball)}/{name}", name)
+        return next((place for place in places if place in self._seen), None)
 
     def _read(self, place: str, clean: Tensor, ball: Ball) -> Tensor:
         path = Path(self.folder) / place

@@ -55,9 +55,24 @@ def answer_gradient(
     if gradient is None:
         raise UnsupportedError(
             f"attack: {type(model).__name__} gives no gradients of its output in the image "
-            "(an ONNX model, or a detach inside); use a black-box attack or shifts"
+            "(an ONNX model, or a detach inside); use a black-box attack (square, or autoattack, "
+            "which falls back to it) or shifts"
         )
     return output.detach(), loss.detach(), gradient.nan_to_num_()
+
+
+def gives_gradients(model: Model, batch: Batch) -> bool:
+    """Whether the answer to the first case depends on its image in PyTorch's graph."""
+    if not len(batch):
+        return True
+    case = batch[0]
+    image = case.image.detach().requires_grad_()
+    with torch.enable_grad():
+        output = model(image, case.context)
+        if not output.requires_grad:
+            return False
+        (gradient,) = torch.autograd.grad(output.sum(), image, allow_unused=True)
+    return gradient is not None
 
 
 @torch.no_grad()

@@ -62,7 +62,7 @@ def _share(gain: Tensor, speed: Tensor, room: Tensor, need: Tensor) -> Tensor:
 
 
 def _greedy(gain: Tensor, room: Tensor, need: Tensor) -> Tensor:
-    """Moves of the least sum for which that of `gain * move` is `need`; at most `room`, `(b, n)`."""
+    """Moves of least sum, at most `room`, for which that of `gain * move` is `need`, `(b, n)`."""
     gain, order = gain.sort(dim=1, descending=True, stable=True)
     room = room.gather(1, order)
     filled = (gain * room).nan_to_num(nan=0.0, posinf=torch.inf).cumsum(dim=1)

@@ -17,10 +17,14 @@ def failures(evidence: Evidence) -> Section:
     rows = len(evidence.failures)
     paragraphs = (
         (
-            f"{rows} answers are missing because a case could not be scored or is not supported. "
+            f"{rows} answers are missing, or stand for less than was asked, because a case could "
+            "not be scored or is not supported. "
             f"A probe that fails on more than {limit:.1%} of its cases decides no rule."
         ),
-        "A case that a component does not support is listed, and does not count as a failure.",
+        (
+            "A case that a component does not support, in whole or in part, is listed and does "
+            "not count as a failure."
+        ),
         "Ids are left out of the messages; failures.parquet in the run folder has them.",
     )
     tables = (_by_probe(evidence, limit), by_error(evidence), _undefined(evidence),

@@ -9,7 +9,7 @@ RobustbenchMedError
 └── IncompleteError   the run stopped early, or too many cases failed        (exit 5)
 
 CaseError is apart: a component raises it where one case cannot be scored; the engine
-records it and goes on.
+records it and goes on. So is PartialWarning: the case has a value, of less than was asked.
 """
 
 from collections.abc import Sequence
@@ -53,6 +53,18 @@ class IncompleteError(RobustbenchMedError):
 
 class CaseError(Exception):
     """One case cannot be scored; recorded as a failure, never the end of a run."""
+
+
+class PartialWarning(UserWarning):
+    """A component did less than was asked, and says what; the engine records it beside the value.
+
+    Attributes:
+        case_ids: Whom it concerns.
+    """
+
+    def __init__(self, message: str, case_ids: Sequence[str]) -> None:
+        super().__init__(message)
+        self.case_ids = tuple(case_ids)
 
 
 def raise_together(problems: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from robustbench_med.engine.agreement import check_agreement, check_batch
 from robustbench_med.errors import (
     CaseError,
     InputError,
+    PartialWarning,
     RobustbenchMedError,
     UnsupportedError,
 )
@@ -25,10 +27,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Failure:
-    """One case that a probe could not score.
+    """One case that a probe could not score, or not as asked.
 
     Attributes:
-        error: Class of what was raised; `UnsupportedError` where no answer was to be had.
+        error: Class of what was raised; `UnsupportedError` where no answer was to be had, or only
+            one to a part of the question: then there is a value too.
     """
 
     case_id: str
@@ -102,7 +105,8 @@ def measure(
         IntegrityError: If the probe found two results that contradict each other.
     """
     try:
-        values = _values(model, batch, probe, seed)
+        with _told() as partial:
+            values = _values(model, batch, probe, seed)
     except UnsupportedError as error:
         return _all_failed(batch, probe, error)
     except RobustbenchMedError:
@@ -112,7 +116,26 @@ def measure(
             return _all_failed(batch, probe, error)
         parts = [measure(model, batch[i], probe, seed) for i in range(len(batch))]
         return [r for part in parts for r in part[0]], [f for part in parts for f in part[1]]
-    return list(_records(batch.case_ids, probe, values)), []
+    return list(_records(batch.case_ids, probe, values)), [
+        Failure(case_id, probe.name, probe.kind, UnsupportedError.__name__, str(said))
+        for said in partial for case_id in said.case_ids
+    ]  # fmt: skip
+
+
+@contextmanager
+def _told() -> Iterator[list[PartialWarning]]:
+    """Collect what components say they left out; let every other warning pass."""
+    partial: list[PartialWarning] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PartialWarning)
+        yield partial
+    for warning in caught:
+        if isinstance(warning.message, PartialWarning):
+            partial.append(warning.message)
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
 
 
 def _values(model: Model, batch: Batch, probe: Probe, seed: int) -> Values:

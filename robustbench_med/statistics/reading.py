@@ -105,11 +105,15 @@ def _code(
     names = [probe.name for probe in probes]
     failed = np.zeros((len(cases), len(probes)), dtype=bool)
     failed[_places(failures["case_id"], cases["case_id"]), _probes(failures, names)] = True
+    case, probe = _places(records["case_id"], cases["case_id"]), _probes(records, names)
+    value = records["value"].to_numpy(dtype=np.float64)
+    defined = ~np.isnan(value)  # a case with a value did not fail, whatever else is told of it
+    failed[case[defined], probe[defined]] = False
     return _Coded(
         probes,
-        _places(records["case_id"], cases["case_id"]),
-        _probes(records, names),
-        records["value"].to_numpy(dtype=np.float64),
+        case,
+        probe,
+        value,
         _rows_by_metric(records),
         failed,
     )

@@ -10,12 +10,18 @@ from torch import nn
 from robustbench_med.attacks.apgd import Apgd
 from robustbench_med.attacks.apgd_targeted import ApgdTargeted
 from robustbench_med.attacks.autoattack import Autoattack, composition, in_turn
+from robustbench_med.attacks.cw import Cw
 from robustbench_med.attacks.fab import Fab
+from robustbench_med.attacks.fgsm import Fgsm
 from robustbench_med.attacks.margins import CrossEntropy, Dlr, Margin
+from robustbench_med.attacks.pgd import Pgd
 from robustbench_med.attacks.square import Square
-from robustbench_med.cases import Batch, Task
-from robustbench_med.errors import InputError, UnsupportedError
+from robustbench_med.cases import Batch, Case, Cohort, Task
+from robustbench_med.components import build
+from robustbench_med.engine.evaluate import evaluate
+from robustbench_med.errors import InputError, PartialWarning, UnsupportedError
 from robustbench_med.model import TorchModel
+from robustbench_med.probes import attacked
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball, per_case_norm
 
@@ -63,9 +69,10 @@ def test_the_standard_version_has_the_published_parts_and_budgets():
     assert (square.queries, square.restarts, square.p_init) == (5000, 1, 0.8)
 
 
-def test_under_l1_the_standard_version_has_five_restarts_five_targets_and_no_fab():
-    apgd, targeted, square = composition("standard", TEN, "l1")
+def test_under_l1_the_standard_version_has_five_restarts_and_five_targets_of_apgd():
+    apgd, targeted, fab, square = composition("standard", TEN, "l1")
     assert (apgd.restarts, targeted.targets, square.queries) == (5, 5, 5000)
+    assert (fab.steps, fab.targets) == (100, 9)
 
 
 def test_the_plus_version_adds_dlr_and_restarts():
@@ -147,7 +154,7 @@ def test_a_case_that_nothing_breaks_gets_the_image_of_the_highest_loss():
 
 @pytest.mark.parametrize("task", [PAIR, Task("classification", tuple("abc")), FLAGS],
                          ids=["2 classes", "3 classes", "flags"])  # fmt: skip
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_the_chain_breaks_a_linear_model_where_the_closed_form_says(task, norm):
     model, batch = linear(task)
     weight, bias = model.network[1].weight.detach(), model.network[1].bias.detach()
@@ -160,7 +167,9 @@ def test_the_chain_breaks_a_linear_model_where_the_closed_form_says(task, norm):
             others = torch.arange(len(weight)) != truth
             slopes, offsets = weight[others] - weight[truth], bias[others] - bias[truth]
         rows.append(slopes @ image + offsets)
-        sizes.append(torch.linalg.vector_norm(slopes, {"linf": 1, "l2": 2}[norm], dim=1))
+        sizes.append(
+            torch.linalg.vector_norm(slopes, {"linf": 1, "l2": 2, "l1": math.inf}[norm], dim=1)
+        )
     needed = (-torch.stack(rows) / torch.stack(sizes)).amin(dim=1).sort().values
     eps = (needed[4] + needed[5]).item() / 2
     ball = Ball(norm, eps)  # without bounds the distance to each plane is known
@@ -185,6 +194,66 @@ def test_a_ball_in_which_everything_must_break_breaks_everything(version, task):
     model, batch = linear(task, cases=4)
     found = Autoattack(version)(model, batch, Ball("linf", 1.0, UNIT), rng_of(batch))
     assert (margins(model, batch, found) > 0).all()
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """A model that answers and gives no gradients."""
+
+    inside: TorchModel
+
+    @property
+    def task(self):
+        return self.inside.task
+
+    @property
+    def bounds(self):
+        return self.inside.bounds
+
+    def __call__(self, image, context=None):
+        return self.inside(image.detach(), context).detach()
+
+
+def test_a_model_without_gradients_gets_square_and_is_told_so():
+    model, batch = linear(TEN)
+    ball = Ball("linf", 1.0, UNIT)
+    said = r"autoattack: Opaque gives no gradients: only its black-box part, square, was run"
+    with pytest.warns(PartialWarning, match=said) as told:
+        found = Autoattack()(Opaque(model), batch, ball, rng_of(batch))
+    assert [warning.message.case_ids for warning in told] == [batch.case_ids]
+    assert (margins(model, batch, found) > 0).all()
+    alone = in_turn((Square(),), model, batch, ball, rng_of(batch))
+    assert torch.equal(found, alone)
+
+
+def test_the_version_for_random_models_refuses_one_without_gradients_and_names_square():
+    model, batch = linear(TEN, cases=2)
+    with pytest.raises(UnsupportedError, match=r"gives no gradients.*\(square"):
+        Autoattack("rand")(Opaque(model), batch, Ball("linf", 1.0, UNIT), rng_of(batch))
+
+
+@pytest.mark.parametrize("search", [Apgd(), ApgdTargeted(), Fab(), Pgd(), Fgsm(), Cw()],
+                         ids=lambda search: type(search).__name__)  # fmt: skip
+def test_a_single_search_by_gradient_refuses_it_and_names_square(search):
+    model, batch = linear(TEN, cases=2)
+    with pytest.raises(UnsupportedError, match=r"gives no gradients.*\(square"):
+        search(Opaque(model), batch, Ball("linf", 1.0, UNIT), rng_of(batch))
+
+
+def test_the_engine_records_the_value_and_what_was_left_out():
+    model, batch = linear(PAIR, cases=3)
+    cases = [Case(name, name, batch.image[row], batch.target[row])
+             for row, name in enumerate(batch.case_ids)]  # fmt: skip
+    metrics = {"correct": build("metrics", "correct")}
+    probe = attacked("autoattack", Autoattack(), Ball("linf", 1.0, UNIT), metrics)
+    told = []
+    records = list(evaluate(Opaque(model), Cohort("x", PAIR, UNIT, cases), [probe],
+                            on_failure=told.append))  # fmt: skip
+    assert [record.value for record in records if record.metric == "correct"] == [0, 0, 0]
+    assert [(one.case_id, one.error) for one in told] == [
+        (name, "UnsupportedError") for name in batch.case_ids
+    ]
+    assert all("only its black-box part, square" in one.message for one in told)
 
 
 def test_what_it_cannot_do_is_refused():

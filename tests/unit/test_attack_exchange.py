@@ -1,5 +1,6 @@
 """Examples as files: to the bit, from other tools, never weaker than before, or refused."""
 
+import math
 import pickle
 import re
 import runpy
@@ -25,7 +26,7 @@ from robustbench_med.cases import Batch, Case, Cohort, Task
 from robustbench_med.components import build
 from robustbench_med.engine.cells import probe_digest
 from robustbench_med.engine.evaluate import evaluate
-from robustbench_med.errors import InputError, IntegrityError
+from robustbench_med.errors import InputError, IntegrityError, PartialWarning
 from robustbench_med.metrics.correct import Correct
 from robustbench_med.model import TorchModel
 from robustbench_med.probes import attacked, clean
@@ -211,19 +212,24 @@ def test_a_kept_attack_is_judged_by_its_own_objective():
 
 def test_cases_without_a_file_are_clean_or_counted_as_failed(model, batch, tmp_path):
     hand_over(tmp_path / "e", IDS[:1], worst(model, batch, 0.05)[:1])
-    found = run(Given(str(tmp_path / "e")), model, batch, LINF)
+    with pytest.warns(PartialWarning, match="no file for this case") as told:
+        found = run(Given(str(tmp_path / "e")), model, batch, LINF)
+    assert told[0].message.case_ids == IDS[1:]
     assert not torch.equal(found[0], batch.image[0])
     assert torch.equal(found[1:], batch.image[1:])
 
     cases = [Case(*part) for part in zip(IDS, IDS, batch.image, batch.target, strict=True)]
     cohort = Cohort("toy", model.task, model.bounds, cases)
-    given = Given(str(tmp_path / "e"), missing="failed")
-    failures = []
-    probe = attacked("given", given, LINF, {"correct": correct})
-    list(evaluate(model, cohort, [probe], on_failure=failures.append))
-    assert [failure.case_id for failure in failures] == list(IDS[1:])
-    assert {failure.error for failure in failures} == {"CaseError"}
-    assert "no ...safetensors in" in failures[1].message
+    for missing, error, message in (("clean", "UnsupportedError", "its clean image was scored"),
+                                    ("failed", "CaseError", "no ...safetensors in")):  # fmt: skip
+        given = Given(str(tmp_path / "e"), missing=missing)
+        failures = []
+        probe = attacked("given", given, LINF, {"correct": correct})
+        records = list(evaluate(model, cohort, [probe], on_failure=failures.append))
+        assert [failure.case_id for failure in failures] == list(IDS[1:])
+        assert {failure.error for failure in failures} == {error}
+        assert message in failures[1].message
+        assert math.isnan(records[-1].value) == (missing == "failed")
 
 
 def test_other_contents_are_another_attack_and_can_be_pinned(model, batch, tmp_path):
@@ -242,7 +248,8 @@ def test_other_contents_are_another_attack_and_can_be_pinned(model, batch, tmp_p
     given = Given(str(folder))
     assert Given(str(folder), sha256=given.sha256) == given
     copy = pickle.loads(pickle.dumps(given))  # noqa: S301
-    assert torch.equal(run(copy, model, batch, LINF), run(given, model, batch, LINF))
+    with pytest.warns(PartialWarning):
+        assert torch.equal(run(copy, model, batch, LINF), run(given, model, batch, LINF))
     with pytest.raises(IntegrityError, match="its files are not those of sha256 abc"):
         Given(str(folder), sha256="abc")
 
