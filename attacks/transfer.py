@@ -59,7 +59,7 @@ class Transfer:
         """
         if ball.eps == 0:
             return batch.image
-        found = attack_of(self.inner)(self._beside(model, batch), batch, ball, rng)
+        found = attack_of(self.inner)(self.beside(model, batch.image), batch, ball, rng)
         found = ball.project(found, batch.image, batch.context)
         goal = goal_of(None, model.task)
         (before, wrong), (after, broke) = (
@@ -68,10 +68,15 @@ class Transfer:
         kept = (after > before) | (broke & ~wrong)
         return found.where(per_case(kept, found), batch.image)
 
-    def _beside(self, model: Model, batch: Batch) -> Model:
+    def beside(self, model: Model, like: Tensor) -> Model:
+        """Return the surrogate, ready for the cases of `model`, where and of the type of `like`.
+
+        Raises:
+            InputError: If its task is not the model's.
+        """
         made = self._made
         if isinstance(made, nn.Module):
-            made = TorchModel(made.to(batch.image), model.task, model.bounds)
+            made = TorchModel(made.to(like), model.task, model.bounds)
         if made.task != model.task:
             raise InputError(f"transfer: surrogate answers {made.task}, the model {model.task}")
         return made

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from robustbench_med.reports import rows as estimate_rows
+from robustbench_med.reports.believed import DOUBTED, with_word
 from robustbench_med.reports.document import Evidence, Figure, Part, Section, Table
 from robustbench_med.reports.drawing import COLOURS, INK, LIGHT, draw
 from robustbench_med.reports.group_figures import group_figures, summed_up
@@ -108,7 +109,9 @@ def _table(found: list[Sandwich]) -> Table:
         (
             label(sandwich.probe),
             name,
-            SMOOTHED if sandwich.statistical and name == "certified" else SAYS.get(name, DASH),
+            SMOOTHED
+            if sandwich.statistical and name == "certified"
+            else SAYS.get(name.partition(" ")[0], DASH),
             *estimate_rows.cells(row),
             *estimate_rows.losses(row),
             estimate_rows.method(row),
@@ -135,7 +138,8 @@ def _paint(figure: Canvas, found: list[Sandwich]) -> None:
         _line(axes, sandwich, height)
     axes.set(xlim=(-0.02, 1.02), ylim=(len(found) - 0.4, -0.6), xlabel="share correct")
     axes.set_yticks(
-        range(len(found)), [f"{label(s.probe, 30)}\n{count(s.cases)} cases" for s in found]
+        range(len(found)),
+        [f"{label(s.probe, 30)}\n{count(s.cases)} cases{_doubted(s)}" for s in found],
     )
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=LIGHT, linewidth=0.6)
@@ -143,6 +147,16 @@ def _paint(figure: Canvas, found: list[Sandwich]) -> None:
     names = dict.fromkeys(axes.get_legend_handles_labels()[1])
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     figure.legend([handles[n] for n in names], list(names), loc="outside upper center", ncols=3)
+
+
+def _says(sandwich: Sandwich, name: str) -> str:
+    if sandwich.statistical and name == "certified":
+        return SMOOTHED
+    return SAYS.get(name.partition(" ")[0], DASH)
+
+
+def _doubted(sandwich: Sandwich) -> str:
+    return f"\n{with_word('attacks', sandwich.doubt)}" if sandwich.doubt in DOUBTED else ""
 
 
 def _line(axes: Axes, sandwich: Sandwich, height: int) -> None:

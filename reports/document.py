@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_med.errors import IncompleteError, InputError
+from robustbench_med.reports.believed import spoken, spoken_manifest
 from robustbench_med.reports.gate import Judgement, Verdict, judge, overall_verdict
 from robustbench_med.reports.policy import parse_policy
 from robustbench_med.runfolder import Run
@@ -126,6 +127,8 @@ class Evidence:
     def of(cls, run: Run) -> "Evidence":
         """Read a run folder and judge it by the policy it carries.
 
+        Attacks that are not to be believed are called so wherever their name stands.
+
         A policy that does not fit the run leaves the run unjudged, with the reason.
 
         Raises:
@@ -137,9 +140,11 @@ class Evidence:
                 f"run {run.folder}: expected a finished one, it is {state}; run its plan again"
             )
         judgements, unjudged = _judged(run)
+        tables = (run.records, run.failures, run.estimates, run.gaps, run.search)
+        records, failures, estimates, gaps, search = (spoken(t, run.manifest) for t in tables)
         return cls(
-            run.manifest, run.cases, run.records, run.failures, run.estimates, run.gaps,
-            run.search, judgements, unjudged,
+            spoken_manifest(run.manifest), run.cases, records, failures, estimates, gaps, search,
+            judgements, unjudged,
         )  # fmt: skip
 
     @cached_property

@@ -153,7 +153,8 @@ def _line_name(subgroup: str, group: str) -> str:
 
 
 def _panel(axes: Axes, panel: Panel, lines: Sequence[Line]) -> None:
-    axes.set_title(label(panel.title, 31), loc="left", fontsize=8, pad=9)
+    title = label(panel.title, 38)  # a word of doubt behind a worst case's name still fits
+    axes.set_title(title, loc="left", fontsize=8 if len(title) <= 31 else 6.6, pad=9)
     axes.set_xlabel(label(panel.axis, 40))
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)

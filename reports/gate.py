@@ -13,12 +13,14 @@ import pandas as pd
 
 from robustbench_med.components import suggest
 from robustbench_med.errors import IncompleteError, raise_together
+from robustbench_med.reports.believed import with_word
 from robustbench_med.reports.obstacle import Limits, obstacle
 from robustbench_med.reports.policy import Policy, Rule, Waiver
 from robustbench_med.reports.settling import found_with, judged_interval, settled_by
 from robustbench_med.reports.wording import CROSS, DASH, count, estimate, interval, people
 
 Verdict = Literal["pass", "fail", "undecided"]
+MASKED = "the attack is masked: that it found so little is no evidence"
 
 
 class Findings(Protocol):
@@ -162,13 +164,19 @@ def _judge_row(
         why += f": {settled_by(rule, row)}" if verdict == "undecided" else ""
     else:
         verdict = "undecided"
+    if verdict == "pass" and row.validity == "masked":
+        verdict, why = "undecided", f"{why}, but {MASKED}"
     return Judgement(
         rule, group, verdict, observed(rule, row), why + _losses(row), waiver, found_with(rule, row)
     )
 
 
 def observed(rule: Rule, row: Any) -> str:  # noqa: ANN401
-    """The number that `rule` looks at, in words."""
+    """The number that `rule` looks at, in words, with the word if it is not to be believed."""
+    return with_word(_observed(rule, row), row.validity)
+
+
+def _observed(rule: Rule, row: Any) -> str:  # noqa: ANN401
     if row.status == "suppressed":
         return f"{DASH} {people(row.patients)}"
     if rule.bound != "margin":

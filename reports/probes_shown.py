@@ -62,8 +62,9 @@ def called(probe: str) -> str:
     """A probe in words: "clean images", "worst case in linf<=0.004"."""
     if probe == "clean":
         return "clean images"
-    if probe.startswith("worst[") and probe.endswith("]"):
-        return f"worst case in {label(probe[6:-1], 40)}"
+    ball, end, word = probe.removeprefix("worst[").rpartition("]")
+    if probe.startswith("worst[") and end:
+        return f"worst case in {label(ball, 40)}{word}"
     return label(probe)
 
 

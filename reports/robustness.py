@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from robustbench_med.reports import rows as estimate_rows
+from robustbench_med.reports.believed import DOUBTED
 from robustbench_med.reports.document import Evidence, Figure, Section, Table
 from robustbench_med.reports.drawing import COLOURS, INK, LIGHT, MARKERS, draw
 from robustbench_med.reports.wording import label, number
 
-BALL = re.compile(r"\[(?P<norm>\w+)<=(?P<eps>[^\s\]]+)(?P<rest>[^\]]*)\]$")
+BALL = re.compile(r"\[(?P<norm>\w+)<=(?P<eps>[^\s\]]+)(?P<rest>[^\]]*)\]")
 COLUMNS = (
     "Probe", "Norm", "eps", "Value", "95% interval", "Patients", "Cases", *estimate_rows.LOSSES,
     "Interval by", "Note",
@@ -28,6 +29,12 @@ class Curve:
     name: str
     norm: str
     rows: tuple[Any, ...]
+
+    def titled(self, width: int) -> str:
+        """Its name, with the gravest doubt about any of its balls."""
+        said = {row.validity for row in self.rows}
+        gravest = next((word for word in reversed(DOUBTED) if word in said), "")
+        return f"{label(self.name, width)}{f' ({gravest})' if gravest else ''}"
 
 
 def robustness(evidence: Evidence) -> Section:
@@ -100,11 +107,12 @@ def _panel(axes: Axes, found: list[Curve], clean: Any) -> None:  # noqa: ANN401
             "marker": MARKERS[place % 6],
             "markersize": 4,
         }
-        axes.plot(eps, value, linewidth=1.0, label=label(curve.name, 24), **style)
+        axes.plot(eps, value, linewidth=1.0, label=curve.titled(24), **style)
     for curve in found:
         if curve.name == "worst":
             eps, value, low, high = _points(curve, clean)
-            axes.plot(eps, value, color=INK, linewidth=2.0, label="worst case")
+            name = curve.titled(24).replace("worst", "worst case")
+            axes.plot(eps, value, color=INK, linewidth=2.0, label=name)
             axes.fill_between(eps, low, high, color=INK, alpha=0.15, linewidth=0)
 
 
@@ -139,6 +147,7 @@ def _table(name: str, found: list[Curve], clean: Any) -> Table:  # noqa: ANN401
 def _alt(metric: str, found: list[Curve], clean: Any) -> str:  # noqa: ANN401
     last = [
         f"{number(curve.rows[-1].value)} at {label(curve.norm)} eps {curve.rows[-1].level:g}"
+        f"{f' ({word})' if (word := curve.rows[-1].validity) in DOUBTED else ''}"
         for curve in found
         if curve.name == "worst" and not pd.isna(curve.rows[-1].value)
     ]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_med.reports.believed import with_word
 from robustbench_med.reports.document import Evidence
 from robustbench_med.statistics.contradiction import STATISTICAL, contradictions
 from robustbench_med.statistics.table import estimate_run
@@ -29,6 +30,7 @@ class Sandwich:
         clean: Share correct on clean images; None where no metric says so.
         broken: Answers under attack or clean that contradict the proof.
         statistical: Whether it holds with a probability only.
+        doubt: Verdict on the attacks in the ball, if they are not to be believed.
     """
 
     probe: str
@@ -41,10 +43,12 @@ class Sandwich:
     clean: Any
     broken: int
     statistical: bool
+    doubt: str
 
     def named(self) -> Iterator[tuple[str, Any]]:
         """Its rows by what they say, from the least demanding."""
-        rows = (("clean", self.clean), ("attacked", self.attacked), ("certified", self.certified))
+        attacked = with_word("attacked", self.doubt)
+        rows = (("clean", self.clean), (attacked, self.attacked), ("certified", self.certified))
         yield from ((name, row) for name, row in rows if row is not None)
         yield from ((str(row.metric), row) for row in self.others)
 
@@ -84,7 +88,14 @@ def _sandwich(evidence: Evidence, certificate: Mapping[str, Any]) -> Sandwich | 
         clean=rows.get(("clean", SCORE)),
         broken=len(contradictions(part.records, part.manifest)),
         statistical=name.startswith(STATISTICAL),
+        doubt=_doubt(evidence, f"worst[{certificate['ball']}]"),
     )
+
+
+def _doubt(evidence: Evidence, worst: str) -> str:
+    said = evidence.manifest.get("validity") or {}
+    entries = [entry for name, entry in said.items() if name.startswith(worst)]
+    return str(entries[0]["verdict"]) if entries else ""
 
 
 def _restricted(evidence: Evidence, same: set[str], probes: list[Mapping[str, Any]]) -> Evidence:

@@ -74,6 +74,7 @@ def begin_manifest(prepared: "Prepared", run: Run, known: int) -> dict[str, Any]
         "explore": list(plan.explore),
         "split": _split_known(run, digests),
         "looks": None,
+        "validity": None,
         "failure_limit": plan.failure_limit,
         "batch_size": plan.batch_size,
         "versions": {"python": platform.python_version()} | _versions(),

@@ -14,6 +14,7 @@ from robustbench_med.errors import InputError, raise_together
 from robustbench_med.plan_fields import Fields, expand
 from robustbench_med.plan_splits import Calibration, read_against, read_calibration, tested_split
 from robustbench_med.plan_train import read_train
+from robustbench_med.plan_validity import Validity, read_validity
 from robustbench_med.shipped import located
 
 Settings = Mapping[str, Any]
@@ -71,6 +72,7 @@ class Plan:
         explore: Attributes among whose values the worst group is searched for.
         against: Split that the tested one is held against; None without one.
         attacks: In the plan's order; likewise `shifts` and `certificates`.
+        validity: How the attacks are checked; None for not at all.
         train: The `[train]` table; None if the plan only tests.
         calibrate: How thresholds are fixed after training; None if the plan does not say.
         policy: Path of the policy that the report shows; None without one.
@@ -93,6 +95,7 @@ class Plan:
     attacks: tuple[Asked, ...]
     shifts: tuple[Asked, ...]
     certificates: tuple[Asked, ...]
+    validity: Validity | None
     train: Settings | None
     calibrate: Calibration | None
     policy: Path | None
@@ -154,6 +157,7 @@ def parse_plan(raw: Mapping[str, Any], path: Path) -> Plan:
         attacks=tuple(_asked(entry, "attacks") for entry in fields.tables("attack")),
         shifts=tuple(_asked(entry, "shifts") for entry in fields.tables("shift")),
         certificates=tuple(_asked(entry, "certifiers") for entry in fields.tables("certificate")),
+        validity=read_validity(fields),
         train=train,
         calibrate=read_calibration(fields, tested, trains=train is not None),
         policy=folder / policy if policy else None,

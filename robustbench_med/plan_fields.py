@@ -54,6 +54,13 @@ class Fields:
         self.known.append(key)
         return key in self.left
 
+    def is_false(self, key: str) -> bool:
+        """Whether the key stands for "not at all"; it is read then."""
+        off = self.left.get(key) is False
+        if off:
+            self._take(key, None)
+        return off
+
     def text(self, key: str, default: str | None = "") -> Any:  # noqa: ANN401
         """Read a text; "" as default means that it must be there."""
         value = self._take(key, default)

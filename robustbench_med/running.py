@@ -14,6 +14,7 @@ from robustbench_med.engine.store import is_stored, merge, prune
 from robustbench_med.errors import IncompleteError, InputError, IntegrityError
 from robustbench_med.ledger import check_ledger, look
 from robustbench_med.manifest import begin_manifest, now, with_end
+from robustbench_med.panels import judge_attacks, panels_stored
 from robustbench_med.plan import Plan
 from robustbench_med.preparing import Prepared, audit_splits, prepare
 from robustbench_med.runfolder import Run, file_digest, intact, write_json, write_table
@@ -63,6 +64,7 @@ def run_plan(plan: Plan, folder: str | Path, *, on_progress: OnProgress | None =
         manifest["split"] = manifest["split"] or audit_splits(prepared, on_progress or _silent)
         write_json(run.manifest_path, manifest)
         _compute(prepared, run, on_progress or _silent)
+        manifest["validity"] = judge_attacks(prepared, run, on_progress or _silent)
     except BaseException as error:
         write_json(run.manifest_path, manifest | {"state": "interrupted"})
         if isinstance(error, KeyboardInterrupt):
@@ -86,6 +88,7 @@ def _is_current(run: Run, prepared: Prepared, tables: Sequence[pa.Table]) -> boo
     same = all(there.get(part) == begun[part] for part in ("plan_digest", "digests", "policy"))
     same = same and _fixed(there) == _fixed(begun)
     written = all((run.folder / name).is_file() for name in WRITTEN)
+    written = written and panels_stored(prepared, run)
     if not (same and written and there["state"] == "complete"):
         return False
     files = {name: file_digest(run.folder / name) for name in TABLES}

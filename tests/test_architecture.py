@@ -21,7 +21,8 @@ LAYERS = (
     {"engine"},
     {"statistics"},
     {"reports"},
-    {"plan", "plan_fields", "plan_splits", "plan_metrics", "plan_train", "questions", "survey",
+    {"plan", "plan_fields", "plan_splits", "plan_metrics", "plan_train", "plan_validity",
+     "panels", "questions", "survey",
      "sizing", "manifest", "ledger", "operating", "preparing", "running", "models", "onnx_model",
      "commands", "demo", "cli", "__main__"},
 )  # fmt: skip

@@ -51,7 +51,7 @@ def judge_folder(run: Run, policy: Path) -> Sequence[Judgement]:
     if run.manifest["state"] == "contradiction":
         raise IntegrityError(f"run {run.folder}: a proof and an attack contradict each other; "
                              "nothing in it can be relied on")  # fmt: skip
-    return judge(rules, Evidence.of(run), datetime.now(UTC).date())
+    return judge(rules, run, datetime.now(UTC).date())
 
 
 def _write_step_summary(evidence: Evidence) -> None:

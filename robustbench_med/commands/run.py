@@ -3,10 +3,13 @@
 import argparse
 import json
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from robustbench_med.commands.progress import progress_line
 from robustbench_med.plan import load_plan
+from robustbench_med.reports.believed import DOUBTED
 from robustbench_med.reports.split import leak
 from robustbench_med.reports.wording import estimate, label
 from robustbench_med.runfolder import Run
@@ -27,7 +30,8 @@ def main(options: argparse.Namespace) -> int:
 def outcome(run: Run) -> dict[str, object]:
     """What a machine wants to know of a finished run."""
     rows = run.estimates[run.estimates["group"] == "all"]
-    kept = ["probe", "metric", "value", "low", "high", "patients", "undefined", "failed", "status"]
+    kept = ["probe", "metric", "value", "low", "high", "patients", "undefined", "failed", "status",
+            "validity"]  # fmt: skip
     return {
         "run": str(run.folder),
         "state": run.manifest["state"],
@@ -50,12 +54,18 @@ def overview(run: Run) -> str:
         f"{'probe':<28} {'metric':<15} estimate [95% interval], patients",
     ]
     lines += [
-        f"{row['probe']:<28.28} {row['metric']:<15.15} "
+        f"{_named(row):<28.28} {row['metric']:<15.15} "
         f"{estimate(row['value'], row['low'], row['high'], row['patients'])}"
         for row in rows.to_dict("records")
     ]
     lines += [*reasons(run), *textwrap.wrap(leak(run.manifest), WIDTH)]
     return "\n".join([*lines, f"report: {run.folder / 'report.html'}"])
+
+
+def _named(row: Mapping[Any, Any]) -> str:
+    """The probe's name; the word of doubt is never what is cut."""
+    word = row["validity"] if row["validity"] in DOUBTED else ""
+    return f"{row['probe'][: 25 - len(word)]} ({word})" if word else str(row["probe"])
 
 
 def reasons(run: Run) -> list[str]:

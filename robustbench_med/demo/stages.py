@@ -5,6 +5,7 @@ from typing import Any
 
 from robustbench_med.clinical import UNITS
 from robustbench_med.demo.examples import Example
+from robustbench_med.reports.believed import with_word
 from robustbench_med.reports.document import Table
 from robustbench_med.reports.wording import DASH, count, interval, number
 from robustbench_med.runfolder import Run
@@ -28,7 +29,7 @@ def stages_tables(runs: Mapping[str, Run]) -> tuple[Table, ...]:
         for row in _overall(runs[name]):
             if row.probe.startswith("worst["):  # one attack a ball: the same once more
                 continue
-            line = (stage, system, row.metric, row.probe, *_cells(row))
+            line = (stage, system, row.metric, with_word(row.probe, row.validity), *_cells(row))
             if row.kind == "clean":
                 clean.append(line)
             elif row.metric in _main_metrics(name):

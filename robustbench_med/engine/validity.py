@@ -32,20 +32,37 @@ class Panel:
     Attributes:
         attack: What was checked, as its qualified name.
         ball: Where, in words.
-        n: Cases, all right without an attack where the task has a decision.
-        withstood: Share of them that the attack does not break; NaN without a decision.
-        at_most: Share that no search of the panel breaks in the same ball; NaN likewise.
+        cases: Their ids, all right without an attack where the task has a decision.
+        broken: Those that the attack breaks, by their number; none without a decision.
+        breakable: Those that it or another search of the panel breaks in the same ball; likewise.
+        decides: Whether an answer to the task is right or wrong as a whole.
         checks: In the order of the documentation.
-        least: Fewest cases to conclude `valid` from.
+        limits: When they speak up.
     """
 
     attack: str
     ball: str
-    n: int
-    withstood: float
-    at_most: float
+    cases: tuple[str, ...]
+    broken: tuple[int, ...]
+    breakable: tuple[int, ...]
+    decides: bool
     checks: tuple[Check, ...]
-    least: int = Limits.least
+    limits: Limits
+
+    @property
+    def n(self) -> int:
+        """How many cases."""
+        return len(self.cases)
+
+    @property
+    def withstood(self) -> float:
+        """Share of the cases that the attack does not break; NaN without a decision."""
+        return 1 - len(self.broken) / self.n if self.decides else math.nan
+
+    @property
+    def at_most(self) -> float:
+        """Share that no search of the panel breaks in the same ball; NaN without a decision."""
+        return 1 - len(self.breakable) / self.n if self.decides else math.nan
 
     @property
     def verdict(self) -> Verdict:
@@ -53,7 +70,7 @@ class Panel:
         said = {check.says for check in self.checks}
         if "masked" in said:
             return "masked"
-        return "suspect" if "suspect" in said or self.n < self.least else "valid"
+        return "suspect" if "suspect" in said or self.n < self.limits.least else "valid"
 
     @property
     def why(self) -> str:
@@ -61,8 +78,8 @@ class Panel:
         if self.verdict == "valid":
             asked = sum(check.says != "not asked" for check in self.checks)
             return f"valid: {asked} checks on {self.n} cases found nothing against the attack"
-        raised = [f"{c.name} ({c.why})" for c in self.checks if c.says == self.verdict]
-        few = f"{self.n} cases are too few to say, {self.least} are needed"
+        raised = [f"{c.name} ({c.said})" for c in self.checks if c.says == self.verdict]
+        few = f"{self.n} cases are too few to say, {self.limits.least} are needed"
         return f"{self.verdict}: {'; '.join(raised or [few])}"
 
 
@@ -106,14 +123,22 @@ def panel(  # noqa: PLR0913
             raise EvidenceError("validity: the model gets no case right, so none can be attacked")
         trials = Trials(model, sample, seed)
         answers = Questions(trials, attack, ball, searches, limits)()
-    withstood, at_most = (
-        float((harm == 0).double().mean()) if decides(model.task) else math.nan
+    decided = decides(model.task)
+    broken, breakable = (
+        tuple(torch.nonzero(harm != 0).flatten().tolist()) if decided else ()
         for harm in (answers.harm, answers.worst)
     )
+    ids = tuple(case_id for batch in sample.batches for case_id in batch.case_ids)
     return Panel(
-        type(attack).__qualname__, str(ball), len(sample), withstood, at_most, answers.checks,
-        limits.least,
-    )  # fmt: skip
+        type(attack).__qualname__,
+        str(ball),
+        ids,
+        broken,
+        breakable,
+        decided,
+        answers.checks,
+        limits,
+    )
 
 
 def scaled(attack: Attack, factor: float) -> Attack | None:

@@ -62,7 +62,9 @@ class Check:
         n: Cases asked.
         suspect_at: Smallest share of so many cases that is suspect; NaN where not asked.
         masked_at: Smallest share of so many cases that is masked; infinite where it never is.
-        why: One sentence.
+        why: What it means for a case to speak against it, or why it was not asked.
+        asked: Cases asked, by their number in the sample.
+        against: Those of them that speak against the attack.
     """
 
     name: str
@@ -72,21 +74,38 @@ class Check:
     suspect_at: float
     masked_at: float
     why: str
+    asked: tuple[int, ...] = ()
+    against: tuple[int, ...] = ()
+
+    @property
+    def said(self) -> str:
+        """One sentence: how many cases speak against the attack, and what that means."""
+        return f"{len(self.against)} of {self.n} cases: {self.why}" if self.n else self.why
 
 
 def counted(
-    name: str, against: Tensor, limits: Limits, why: str, *, worst: Says = "masked"
+    name: str,
+    against: Tensor,
+    limits: Limits,
+    why: str,
+    *,
+    worst: Says = "masked",
+    asked: Tensor | None = None,
 ) -> Check:
     """Judge a count by exact binomial tests.
 
     Args:
         name: Of the check.
-        against: Whether each case speaks against the attack, `(n,)`.
+        against: Whether each case of the sample speaks against the attack, `(n,)`.
         limits: When that is too many.
         why: What it means for a case to speak against it; follows "k of n cases: ".
         worst: "suspect" for a check that shows that an attack may fail, not that it does.
+        asked: Of which cases it can be told, `(n,)`; None for all.
     """
-    n, count = len(against), int(against.sum())
+    told = torch.ones_like(against) if asked is None else asked.to(against)
+    cases = tuple(torch.nonzero(told).flatten().tolist())
+    found = tuple(torch.nonzero(told & against).flatten().tolist())
+    n, count = len(cases), len(found)
     if n == 0:
         return not_asked(name, "no case to ask it of")
     suspect_at = fewest(n, limits.tolerated, limits.alpha)
@@ -94,7 +113,7 @@ def counted(
     says: Says = "masked" if count >= masked_at else "suspect" if count >= suspect_at else "ok"
     return Check(
         name, says, count / n, n, suspect_at / n,
-        masked_at / n if worst == "masked" else math.inf, f"{count} of {n} cases: {why}",
+        masked_at / n if worst == "masked" else math.inf, why, cases, found,
     )  # fmt: skip
 
 

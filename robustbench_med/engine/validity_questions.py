@@ -132,8 +132,9 @@ class Questions:
         ]
         rough, told = (torch.cat(parts) for parts in zip(*pairs, strict=True))
         yield counted(
-            "linearity", (rough & open_cases)[told], self.limits,
+            "linearity", rough & open_cases, self.limits,
             "withstood, while its loss does not rise along its own slope", worst="suspect",
+            asked=told,
         )  # fmt: skip
 
     def _others(self, budget: int, harm: Tensor) -> tuple[list[Check], Tensor]:
@@ -178,13 +179,13 @@ class Questions:
             return not_asked("large_ball", str(error))
         missed = self.trials.sample.found_more(harm, witness, self.limits.slack)
         why = f"withstood {ball}, which holds an image that breaks it"
-        return counted("large_ball", missed[sure], self.limits, why)
+        return counted("large_ball", missed, self.limits, why, asked=sure)
 
     def _planted(self) -> Check:
         model, seed = self.trials.model, self.trials.seed
         if model.task.kind != "classification":
             return not_asked("planted", f"not made for {model.task.kind}")
-        missed = []
+        missed, planted = [], []
         for batch in self.trials.sample.batches:
             rng = CaseRng(seed, "validity/planted", batch.case_ids)
             changed, cases, possible = plant(model, batch, self.ball, rng)
@@ -192,11 +193,12 @@ class Questions:
                 found = self.attack(changed, cases, self.ball, rng.child("attack")).detach()
             except UnsupportedError as error:
                 return not_asked("planted", str(error))
-            found = self.ball.project(found, batch.image, batch.context)
+            found = self.ball.stored(found, batch.image, batch.context)
             harm = harm_of(changed, cases, found, self.trials.sample.objective)
-            missed.append((harm == 0)[possible.cpu()])
+            missed.append(harm == 0)
+            planted.append(possible.cpu())
         why = "an adversarial example planted in a copy of the model was not found"
-        return counted("planted", torch.cat(missed), self.limits, why)
+        return counted("planted", torch.cat(missed), self.limits, why, asked=torch.cat(planted))
 
     def _any_gradient(self) -> bool:
         """Whether the task's loss depends on the image in PyTorch's graph."""

@@ -1,7 +1,7 @@
 """A run's tables made ready: readings, patients and their draws, and the findings by group."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,14 @@ class Study:
         readings: What is read off the records.
         drawn: Patients and their draws.
         probes: Names, in the manifest's order.
+        validity: Verdict on each attack and worst case that was checked, by name.
     """
 
     cases: pd.DataFrame
     readings: Sequence[Reading]
     drawn: Drawn
     probes: Sequence[str]
+    validity: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[tuple[Reading, ProbeEntry]]:
@@ -56,7 +58,7 @@ def open_study(
         records: `case_id, probe, kind, level, metric, value`.
         cases: `case_id, patient_id, split`, then attributes.
         failures: `case_id, probe, kind, error, message`.
-        manifest: With `seed`, `metrics`, `probes` and `subgroups`.
+        manifest: With `seed`, `metrics`, `probes` and `subgroups`; it may have `validity`.
 
     Raises:
         InputError: If the tables do not belong together.
@@ -68,7 +70,9 @@ def open_study(
     patients = int(patient_ids.max()) + 1 if len(cases) else 0
     table = draw_patients(patients, generator(int(manifest["seed"])))
     names = [entry["name"] for entry in manifest["probes"]]
-    return Study(cases, readings_of(scores), Drawn(patient_ids, table), names)
+    said = manifest.get("validity") or {}
+    validity = {name: str(entry["verdict"]) for name, entry in said.items()}
+    return Study(cases, readings_of(scores), Drawn(patient_ids, table), names, validity)
 
 
 def findings_of(study: Study, subgroups: Sequence[Sequence[str]]) -> list[GroupFindings]:
