@@ -73,8 +73,8 @@ class Autoattack:
             return searches[0](model, batch, ball, rng)
         if not gives_gradients(model, batch):
             searches = tuple(search for search in searches if isinstance(search, Square))
-            message = (f"autoattack: {type(model).__name__} gives no gradients: only its black-box "
-                       "part, square, was run")  # fmt: skip
+            message = (f"autoattack: only square was run: {type(model).__name__} gives no "
+                       "gradients")  # fmt: skip
             warnings.warn(PartialWarning(message, batch.case_ids), stacklevel=2)
         return in_turn(searches, model, batch, ball, rng)
 

@@ -253,7 +253,8 @@ def test_an_attack_outside_its_ball_scores_as_its_projection(study):
     assert 0 < outside.query("probe == 'one[linf<=0.05]'")["value"].mean() < 1
 
 
-def test_an_onnx_model_has_shifts_and_says_why_it_has_no_pgd(study):
+def mean_as_onnx(path):
+    """The study's model as a graph: its answer is whether the mean is above a half."""
     weight = np.zeros((64, 2), np.float32)
     weight[:, 1] = 10 / 64
     graph = helper.make_graph(
@@ -266,7 +267,11 @@ def test_an_onnx_model_has_shifts_and_says_why_it_has_no_pgd(study):
          numpy_helper.from_array(np.array([0, -5], np.float32), "b")],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, study.folder / "mean.onnx")
+    onnx.save(model, path)
+
+
+def test_an_onnx_model_has_shifts_and_says_why_it_has_no_pgd(study):
+    mean_as_onnx(study.folder / "mean.onnx")
     study.edit(LOAD, 'use = "mean.onnx"')
     code, _, err = study.run()
     assert (code, err) == (0, "")
@@ -285,3 +290,25 @@ def test_an_onnx_model_has_shifts_and_says_why_it_has_no_pgd(study):
     (study.folder / "mean.onnx").write_bytes(b"rubbish")
     (said,) = study.refused_run()
     assert "mean.onnx: onnxruntime cannot run it; expected a whole ONNX file" in said
+
+
+def test_autoattack_asks_an_onnx_model_by_square_alone_and_the_report_says_so(study):
+    mean_as_onnx(study.folder / "mean.onnx")
+    study.edit(LOAD, 'use = "mean.onnx"')
+    study.edit(PGD, 'use = "autoattack"')
+    code, out, err = study.run()
+    assert (code, err) == (0, "")
+    run = study.opened()
+    attacked = run.records.query("kind == 'attack'")
+    assert attacked["value"].notna().all()
+    told = run.failures.query("kind == 'attack'")
+    assert set(told["error"]) == {"UnsupportedError"}
+    assert set(zip(told["case_id"], told["probe"], strict=True)) == set(
+        zip(attacked["case_id"], attacked["probe"], strict=True)
+    )
+    said = "autoattack: only square was run"
+    assert said in out
+    assert said in study.report()
+    estimates = run.estimates.query("subgroup == '' and probe.str.startswith('autoattack')")
+    assert (estimates["failed"] == 0).all()
+    assert estimates["value"].notna().all()

@@ -72,6 +72,14 @@ def test_failed_cases_count_as_asked_though_they_have_no_record():
     assert found.failed[:, 0].tolist() == [False, False, True]
 
 
+def test_a_case_with_a_value_did_not_fail_whatever_is_told_of_it():
+    table = records(("c1", "pgd[b]", "error", 1.0), ("c2", "pgd[b]", "error", np.nan))
+    found = read(table, failures(("c1", "pgd[b]"), ("c2", "pgd[b]")))["error"]
+    place = [probe.name for probe in found.probes].index("pgd[b]")
+    assert found.asked[:, place].tolist() == [True, True]
+    assert found.failed[:, place].tolist() == [False, True]
+
+
 def test_a_probe_that_failed_on_every_case_keeps_its_metrics():
     found = read(records(*DICE), failures(("c1", "pgd[b]"), ("c1", "crown[b]")))
     assert {name: [p.name for p in s.probes] for name, s in found.items()} == {
