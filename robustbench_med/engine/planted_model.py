@@ -1,11 +1,10 @@
 """A copy of a classifier in which an adversarial example surely exists: a test of the attack."""
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from robustbench_med.cases import Batch, Bounds, Task
+from robustbench_med.cases import Batch
+from robustbench_med.engine.reread import Reread
 from robustbench_med.model import Context, Model
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball, per_case_norm
@@ -14,51 +13,29 @@ _DIRECTION, _LEVEL, _TRUTH = "planted.direction", "planted.level", "planted.trut
 _REST = "planted.rest"
 
 
-@dataclass(frozen=True)
-class Planted:
-    """Reads a classifier's logits anew: another class wins where they lie beyond a level.
+def planted(model: Model, image: Tensor, context: Context) -> Tensor:
+    """Read a classifier's logits anew: another class wins where they lie beyond a level.
 
     Everything that comes before the logits is the model's own, and so are the gradients: what
     hides them from an attack hides this one's too. The level and the direction of each case
     come from the context, see `plant`.
     """
-
-    model: Model
-
-    @property
-    def task(self) -> Task:
-        """See `Model`."""
-        return self.model.task
-
-    @property
-    def bounds(self) -> Bounds:
-        """See `Model`."""
-        return self.model.bounds
-
-    @property
-    def network(self) -> nn.Module | None:
-        """The model's own, if it has one, for attacks that look into it."""
-        return getattr(self.model, "network", None)
-
-    def __call__(self, image: Tensor, context: Context | None = None) -> Tensor:
-        """See `Model`."""
-        context = context or {}
-        logits = self.model(image, context)
-        value = ((logits - context[_LEVEL]) * context[_DIRECTION]).sum(dim=1)
-        classes = torch.arange(logits.shape[1], device=logits.device)
-        truth = context[_TRUTH][:, None]
-        other = (truth + 1) % logits.shape[1]
-        rest = context[_REST][:, None].expand_as(logits)
-        return torch.where(
-            classes == truth, torch.zeros_like(rest),
-            torch.where(classes == other, value[:, None], rest),
-        )  # fmt: skip
+    logits = model(image, context)
+    value = ((logits - context[_LEVEL]) * context[_DIRECTION]).sum(dim=1)
+    classes = torch.arange(logits.shape[1], device=logits.device)
+    truth = context[_TRUTH][:, None]
+    other = (truth + 1) % logits.shape[1]
+    rest = context[_REST][:, None].expand_as(logits)
+    return torch.where(
+        classes == truth, torch.zeros_like(rest),
+        torch.where(classes == other, value[:, None], rest),
+    )  # fmt: skip
 
 
 @torch.no_grad()
 def plant(
     model: Model, batch: Batch, ball: Ball, rng: CaseRng, draws: int = 100
-) -> tuple[Planted, Batch, Tensor]:
+) -> tuple[Reread, Batch, Tensor]:
     """Change a classifier so that a point of each case's ball, and not its centre, is wrong.
 
     Points are drawn at the edge of the ball. The logits of one that lies far from the clean image's
@@ -111,7 +88,7 @@ def plant(
         _REST: -2 * margin,
     }
     changed = Batch(batch.case_ids, batch.image, batch.target, context)
-    return Planted(model), changed, possible
+    return Reread(model, planted), changed, possible
 
 
 def point(batch: Batch, ball: Ball, rng: CaseRng, draw: int) -> Tensor:

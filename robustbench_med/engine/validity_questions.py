@@ -91,7 +91,7 @@ class Questions:
         watched = Watched(self.trials.model, len(self.trials.sample))
         checks = [self._same_answer(), self._no_search_inside()]
         try:
-            harm = self.trials("attack", self.attack, self.ball, on=watched)
+            harm = self.trials("attack", self.attack, self.ball, on=watched.model)
             checks += self._gradients(watched, harm)
         except UnsupportedError as error:
             if self._any_gradient():

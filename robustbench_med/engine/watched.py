@@ -1,41 +1,26 @@
-"""A model that notes what an attack asks of it, and what its gradients are worth."""
+"""What an attack asks of a model, and what the gradients that it gets are worth."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from robustbench_med.cases import Bounds, Task
+from robustbench_med.engine.reread import Reread
 from robustbench_med.engine.validity_sample import NUMBER
 from robustbench_med.model import Context, Model
 
 
 class Watched:
-    """Answers as `model` does, and counts per case of a sample.
+    """Counts of each case of a sample.
 
     Attributes:
-        model: Who answers.
+        model: To be attacked: answers as the model under test does, and is counted.
         asked: Answers, `(n,)`.
         gradients: Gradients in the image that were computed, of whatever was raised, `(n,)`.
         empty: Those that were exactly zero, or not finite, `(n,)`.
     """
 
     def __init__(self, model: Model, size: int) -> None:
-        self.model = model
+        self.model = Reread(model, self._counted)
         self.asked, self.gradients, self.empty = torch.zeros(3, size, dtype=torch.int64)
-
-    @property
-    def task(self) -> Task:
-        """See `Model`."""
-        return self.model.task
-
-    @property
-    def bounds(self) -> Bounds:
-        """See `Model`."""
-        return self.model.bounds
-
-    @property
-    def network(self) -> nn.Module | None:
-        """The model's own, if it has one, for attacks that look into it."""
-        return getattr(self.model, "network", None)
 
     @property
     def budget(self) -> int:
@@ -48,11 +33,10 @@ class Watched:
         blind: Tensor = (self.gradients > 0) & (10 * self.empty >= 9 * self.gradients)
         return blind
 
-    def __call__(self, image: Tensor, context: Context | None = None) -> Tensor:
-        """See `Model`."""
-        rows = (context or {}).get(NUMBER)
+    def _counted(self, model: Model, image: Tensor, context: Context) -> Tensor:
+        rows = context.get(NUMBER)
         if rows is None or len(rows) != len(image):
-            return self.model(image, context)
+            return model(image, context)
         rows = rows.cpu()
         one = torch.ones_like(rows)
         self.asked.index_add_(0, rows, one)
@@ -65,4 +49,4 @@ class Watched:
                 self.empty.index_add_(0, rows, empty.to(one))
 
             image.register_hook(note)  # type: ignore[no-untyped-call]
-        return self.model(image, context)
+        return model(image, context)

@@ -123,7 +123,7 @@ def test_a_watched_model_counts_what_an_attack_asks_of_each_case(batch):
     sample = sample_of(model, [batch], 40, task_objective)
     watched = Watched(model, 40)
     Trials(model, sample, 0)("x", Pgd(steps=7, restarts=2, step_size=1e-4), Ball("linf", 1e-3),
-                             on=watched)  # fmt: skip
+                             on=watched.model)  # fmt: skip
     assert watched.asked.tolist() == [16] * 40
     assert watched.gradients.tolist() == [14] * 40
     assert watched.budget == 30
@@ -151,7 +151,7 @@ def test_a_watched_model_knows_whose_gradient_is_zero_or_not_a_number(batch, siz
     batches = [Batch(IDS[part], batch.image[part], batch.target[part]) for part in parts]
     watched = Watched(model, 40)
     trials = Trials(model, sample_of(model, batches, 40, task_objective), 0)
-    trials("x", Pgd(steps=3), Ball("linf", 1e-6), on=watched)
+    trials("x", Pgd(steps=3), Ball("linf", 1e-6), on=watched.model)
     mean = batch.image.mean(dim=(1, 2, 3))
     assert watched.blind.tolist() == ((mean > 0.65) | (mean < 0.55)).tolist()
 
