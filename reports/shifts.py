@@ -12,6 +12,7 @@ from robustbench_med.reports import rows as estimate_rows
 from robustbench_med.reports.document import Evidence, Figure, Section, Table
 from robustbench_med.reports.drawing import GREY, draw
 from robustbench_med.reports.wording import harm, interval, label, number
+from robustbench_med.reports.worst_found import EXPLAINED, worst_found
 
 COLUMNS = (
     "Probe", "Severity", "Value", "95% interval", "Patients", "Cases", *estimate_rows.LOSSES,
@@ -21,7 +22,7 @@ COLUMNS = (
 
 def shifts(evidence: Evidence) -> Section:
     """One grid per metric: a line per shift, a column per severity."""
-    paragraphs = (
+    paragraphs: tuple[str, ...] = (
         (
             "A shift changes the images as physics would, not as an adversary would. Severity 0 is "
             "the clean image. A severity is a setting of the shift: severities of different shifts "
@@ -35,7 +36,10 @@ def shifts(evidence: Evidence) -> Section:
     ]
     if not found:
         paragraphs = ("The plan names no shift, so nothing is known of changes in acquisition.",)
-    return Section("shifts", "Acquisition shifts", paragraphs, tuple(found))
+    tables = worst_found(evidence)
+    if tables:
+        paragraphs = (*paragraphs, EXPLAINED)
+    return Section("shifts", "Acquisition shifts", paragraphs, tuple(found), tables)
 
 
 def _shifted(evidence: Evidence, metric: str) -> list[Any]:
@@ -73,11 +77,16 @@ def _paint_grid(axes: Axes, grid: dict[str, dict[float, Any]], severities: list[
             _paint_cell(axes, (column, line), rows.get(severity), shade, dark=depth > 0.5)
     axes.set(xlim=(-0.5, len(severities) - 0.5), ylim=(len(grid) - 0.5, -0.5))
     axes.set_xticks(range(len(severities)), [f"{s:g}" if s else "clean" for s in severities])
-    axes.set_yticks(range(len(grid)), [label(name, 26) for name in grid])
+    axes.set_yticks(range(len(grid)), [_in_lines(name) for name in grid])
     axes.set_xlabel("severity")
     axes.tick_params(length=0)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
+
+
+def _in_lines(name: str) -> str:
+    """A shift's name, and on a line of its own the attack that followed."""
+    return "\n+".join(label(part, 26) for part in name.split("+"))
 
 
 def _harm(row: Any) -> float:  # noqa: ANN401

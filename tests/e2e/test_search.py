@@ -3,6 +3,9 @@
 import pandas as pd
 import pytest
 
+from robustbench_med.reports.document import Evidence
+from robustbench_med.reports.worst_found import worst_found
+
 SHIFT = 'use = "gamma"\nseverities = [1]'
 SEARCHED = SHIFT + '\n\n[[shift]]\nuse = "gamma"\nseverities = [0, 1]\nsearch = { SEARCH }'
 
@@ -28,6 +31,10 @@ def test_the_worst_gamma_darkens_bright_cases_and_brightens_dark_ones(study):
     shown = run.estimates.query("probe == 'gamma_worst@1'")["metric"]
     assert "correct" in {*shown}
     assert not shown.str.startswith("found").any()  # a parameter is no score
+    (table,) = worst_found(Evidence.of(run))
+    probe, parameter, *_, search, budget = table.rows[-1]
+    assert (probe, parameter) == ("gamma_worst@1", "log_gamma")
+    assert (search, budget) == ("Physics", "16")
 
 
 def test_an_attack_may_follow_the_search_in_the_same_probe(study):
