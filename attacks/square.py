@@ -26,10 +26,11 @@ class Square:
     """Try squares of random place and sign, ever smaller, and keep what raises the objective.
 
     Under linf a square puts its voxels at the edge of the ball, one sign a channel. Under l2 and
-    l1 it moves what another square held into its own, so that the whole stays on the sphere. A
-    case whose answer is wrong asks no more. Volumes have cubes, series have spans, and sides end
-    at the image; an image without axes is searched along its channels. Where the ball has a
-    support, squares lie around its voxels. A heuristic: that it finds nothing proves nothing.
+    l1 it moves what another square held into its own, so that the whole stays on the sphere, or,
+    under l1, goes to the nearest image of ball and bounds. A case whose answer
+    is wrong asks no more. Volumes have cubes, series have spans, and sides end at the image; an
+    image without axes is searched along its channels. Where the ball has a support, squares lie
+    around its voxels. A heuristic: that it finds nothing proves nothing.
 
     Attributes:
         queries: Answers asked of the model per case and restart, at least 1.
@@ -40,8 +41,9 @@ class Square:
 
     Source: Andriushchenko et al., ECCV 2020, algorithms 1 to 3, arXiv:1912.00049; `p_init` and the
     schedule as AutoAttack has them (Croce and Hein, ICML 2020, arXiv:2003.01690): of the query's
-    number, whatever the budget. Deviations: axes other than two; l1 as l2 with lengths in l1;
-    squares on a support; clean images whose answer is wrong, or not made worse, are returned.
+    number, whatever the budget. Under l1 as Croce and Hein have it, ICML 2021, arXiv:2103.01208
+    (recalled, section not confirmed). Deviations: axes other than two; squares on a support;
+    clean images whose answer is wrong, or not made worse, are returned.
     """
 
     queries: int = 5000

@@ -47,7 +47,7 @@ class Moves:
         draws = draws.flatten(start_dim=2)[:, :, _numbered(counts, tiles)]
         shape = self._heaps(draws[:, -1:], tuple(max(side // 5, 1) for side in size), places)
         offset = _signs(draws[:, :-1]) * shape * inside.to(shape)
-        return self._on_sphere(self._allowed(offset))
+        return self._ended(self._allowed(offset))
 
     @property
     def draws(self) -> int:
@@ -76,7 +76,7 @@ class Moves:
         emptied, _ = local_index(self._places.starts(there, sides), sides, size)
         turn = turn.to(image).view(-1, *[1] * (image.ndim - 1))
         heaps = self._allowed(self._heaps(turn, sides, places) * signs * inside)
-        return self._on_sphere(self._moved(image - self._centre, heaps, inside, emptied))
+        return self._ended(self._moved(image - self._centre, heaps, inside, emptied))
 
     def _moved(self, offset: Tensor, heaps: Tensor, inside: Tensor, emptied: Tensor) -> Tensor:
         """Offset with all that both squares held, and what the whole lacks, in the first square."""
@@ -88,7 +88,10 @@ class Moves:
         heaps = heaps / self._length(heaps).clamp(min=1e-12) * room
         return heaps.where(inside, offset.where(~emptied, 0))
 
-    def _on_sphere(self, offset: Tensor) -> Tensor:
+    def _ended(self, offset: Tensor) -> Tensor:
+        """Images on the sphere; under l1 the nearest in the ball."""
+        if self.ball.norm == "l1":
+            return self._pulled(self._centre + offset)
         length = self._length(offset, whole=True).clamp(min=1e-12)
         return self._pulled(self._centre + offset * (self._radius / length))
 
@@ -97,7 +100,7 @@ class Moves:
         axis = (turn * len(sides)).long()
         heaps = torch.zeros((), dtype=turn.dtype, device=turn.device)
         for along in range(len(sides)):
-            pair = pyramid_pair(sides, along).to(turn)
+            pair = pyramid_pair(sides, along, self._order).to(turn)
             heaps = torch.where(axis == along, pair[tuple(places)], heaps)
         return heaps
 

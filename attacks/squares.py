@@ -76,8 +76,8 @@ def local_index(
 
 
 @lru_cache(maxsize=64)
-def pyramid_pair(sides: tuple[int, ...], axis: int) -> Tensor:
-    """A heap and a pit side by side along `axis`, of l2 length 1, shaped as `sides`.
+def pyramid_pair(sides: tuple[int, ...], axis: int, order: float) -> Tensor:
+    """A heap and a pit side by side along `axis`, of length 1 in `order`, shaped as `sides`.
 
     Source: Andriushchenko et al., ECCV 2020, section 3.3, equation 2; here for any number of axes.
     """
@@ -87,7 +87,7 @@ def pyramid_pair(sides: tuple[int, ...], axis: int) -> Tensor:
     heap = _pyramid(shape)
     shape[axis] = sides[axis] - half
     pair = torch.cat([heap, -_pyramid(shape)], dim=axis)
-    length: Tensor = torch.linalg.vector_norm(pair)
+    length: Tensor = torch.linalg.vector_norm(pair, order)
     return pair / length
 
 

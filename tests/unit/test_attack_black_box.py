@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from robustbench_med.attacks.apgd import Apgd
 from robustbench_med.attacks.random_search import RandomSearch
 from robustbench_med.attacks.square import Square
 from robustbench_med.attacks.square_moves import Moves
@@ -17,6 +18,7 @@ from robustbench_med.attacks.torchattacks_bridge import _attack_class
 from robustbench_med.cases import Batch, Task
 from robustbench_med.errors import InputError, UnsupportedError
 from robustbench_med.model import TorchModel
+from robustbench_med.projections import corner_l1
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball, per_case_norm
 
@@ -120,12 +122,33 @@ def test_a_square_on_a_support_holds_some_of_it():
 @pytest.mark.parametrize("sides", [(5, 5), (4, 6), (3,), (3, 5, 4)])
 def test_heap_and_pit_mirror_each_other_and_have_length_1(sides):
     for axis in range(len(sides)):
-        pair = pyramid_pair(sides, axis)
+        pair = pyramid_pair(sides, axis, 2.0)
         half = sides[axis] // 2
         assert pair.shape == sides
         assert torch.linalg.vector_norm(pair).item() == pytest.approx(1)
+        flatter = pyramid_pair(sides, axis, 1.0)
+        assert flatter.abs().sum().item() == pytest.approx(1)
+        torch.testing.assert_close(flatter / flatter.abs().max(), pair / pair.abs().max())
         assert (pair.narrow(axis, 0, half) > 0).all()
         assert (pair.narrow(axis, half, sides[axis] - half) < 0).all()
+
+
+@pytest.mark.parametrize("eps", [0.5, 3.0])
+def test_under_l1_square_comes_near_the_best_image_of_ball_and_bounds(eps):
+    model, batch = linear((1, 12, 12))
+    ball = Ball("l1", eps, (0.0, 1.0))
+    weight = model.network[1].weight.detach()
+    radius = torch.full((len(batch), 1), eps)
+    best = corner_l1(weight.expand(len(batch), -1), radius, *ball.reach(batch.image))
+    found = run(Square(queries=800), model, batch, ball)
+    assert (gain(model, batch, found) > 0.65 * (best * weight).sum(dim=1)).all()
+
+
+def test_under_l1_square_breaks_most_of_what_a_gradient_breaks():
+    model, batch = trained()
+    ball = Ball("l1", 8.0, (0.0, 1.0))
+    assert still_right(model, batch, run(Apgd(steps=30), model, batch, ball)) <= 3
+    assert still_right(model, batch, run(Square(queries=800), model, batch, ball)) <= 10
 
 
 def test_a_trial_under_l2_stays_on_the_sphere_and_empties_one_of_its_squares():
