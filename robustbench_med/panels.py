@@ -40,9 +40,6 @@ from robustbench_med.probes import Attack
 from robustbench_med.runfolder import Run
 from robustbench_med.threat import Ball
 
-QUERIES = 500
-"""Of the black box beside each attack."""
-
 
 @dataclass(frozen=True)
 class Judged:
@@ -78,7 +75,7 @@ def judge_attacks(prepared: Prepared, run: Run, on_progress: OnProgress) -> dict
     for judged in attacks:
         found = read_panel(run, judged.digest)
         if found is None:
-            clock.tell(judged.probe)
+            clock.next(judged.probe)
             found = _asked(judged, prepared, asked)
             write_panel(run, judged.digest, judged.probe, found)
             clock.fresh += 1
@@ -88,6 +85,8 @@ def judge_attacks(prepared: Prepared, run: Run, on_progress: OnProgress) -> dict
             said[judged.probe] = told(found)
         else:
             said[judged.probe] = {"verdict": "unchecked", "why": found}
+    if clock.fresh:
+        clock.next(attacks[-1].probe)
     for ball, names in _by_ball(attacks).items():
         said[f"worst[{ball}]"] = _joint([panels[name] for name in names if name in panels])
     prune_panels(run, [judged.digest for judged in attacks])
@@ -123,7 +122,7 @@ def _judged(prepared: Prepared, asked: Validity) -> Iterator[Judged]:
         cases = [prepared.summaries[i].digest for i in inquiry.indices]
         parts = (
             prepared.model_digest, probe_digest(inquiry.probe), cases, prepared.plan.seed,
-            asked.cases, beside, code,
+            asked.cases, asked.queries, beside, code,
         )  # fmt: skip
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         attack = measure.attack
@@ -156,7 +155,7 @@ def _searches(attack: Attack, asked: Validity, model: Model) -> Searches:
         weaker=scaled(attack, 0.25),
         stronger=scaled(attack, 4),
         random=lambda queries: RandomSearch(queries=queries, objective=goal),
-        black_box=Square(queries=QUERIES, objective=goal),
+        black_box=Square(queries=asked.queries, objective=goal),
         surrogate=None if asked.surrogate is None
         else Transfer(asked.surrogate).beside(model, like),
     )  # fmt: skip
@@ -185,9 +184,9 @@ class _Clock:
         self.done = self.fresh = 0
         self.start = time.perf_counter()
 
-    def tell(self, probe: str) -> None:
-        """Say that `probe` is next."""
+    def next(self, probe: str) -> None:
+        """Say that `probe` is checked next; or, all done, was the last."""
         spent = time.perf_counter() - self.start
         left = spent / self.fresh * (self.total - self.done) if self.fresh else math.nan
-        what = f"checks of {probe}"
-        self.on_progress(Progress(self.done, self.total, self.fresh, spent, left, what))
+        counts = self.done, self.total, self.fresh
+        self.on_progress(Progress(*counts, spent, left, probe, "attacks checked"))

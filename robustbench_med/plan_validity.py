@@ -9,6 +9,7 @@ from robustbench_med.plan_fields import Fields
 CASES = 32
 """Enough for one case in eight to be suspect, few enough for a gate."""
 LEAST = 16
+QUERIES = 500
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,13 @@ class Validity:
 
     Attributes:
         cases: That the model gets right, at most, for each attack and ball.
+        queries: Of the black box beside each attack.
         surrogate: Another network for the same task, as the attack `transfer` takes it; None
             leaves that check out.
     """
 
     cases: int = CASES
+    queries: int = QUERIES
     surrogate: Mapping[str, Any] | None = None
 
 
@@ -33,9 +36,10 @@ def read_validity(fields: Fields) -> Validity | None:
         return None
     table = fields.table("validity")
     cases = table.integer("cases", CASES, least=LEAST)
+    queries = table.integer("queries", QUERIES, least=1)
     surrogate = _surrogate(table.table("surrogate")) if table.has("surrogate") else None
     table.refuse_rest()
-    return Validity(cases, surrogate)
+    return Validity(cases, queries, surrogate)
 
 
 def _surrogate(fields: Fields) -> Mapping[str, Any]:

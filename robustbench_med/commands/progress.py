@@ -35,7 +35,7 @@ class _Line:
 def describe(progress: Progress) -> str:
     """Say how far, how fast, how long still, and what is at work, in one line."""
     rate = progress.fresh / progress.seconds if progress.seconds else 0.0
-    head = f"{progress.done}/{progress.total} answers, {rate:.1f}/s, "
+    head = f"{progress.done}/{progress.total} {progress.unit}, {rate:.1f}/s, "
     return f"{head}{clock(progress.left)} left, {progress.probe}"[:WIDTH]
 
 

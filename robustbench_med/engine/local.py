@@ -25,6 +25,7 @@ class Progress:
         seconds: That this process has computed for.
         left: Estimated seconds to the end; NaN before anything is known.
         probe: Name of the probe at work.
+        unit: What is counted.
     """
 
     done: int
@@ -33,6 +34,7 @@ class Progress:
     seconds: float
     left: float
     probe: str
+    unit: str = "answers"
 
 
 @dataclass(frozen=True)
