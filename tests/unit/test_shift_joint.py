@@ -105,7 +105,7 @@ def test_the_worst_pair_of_an_enumeration_is_found_and_no_part_alone_is_as_bad()
     probe = searched("pair", Physics(96), shift, 2.0, metric)
     values = probe.measure(Picky(), batch, rng_of(batch))
     assert probe.name == "pair_worst@2"
-    tones, tilts = torch.linspace(-0.8, 0.8, 33), torch.linspace(-0.4, 0.4, 17)
+    tones, tilts = torch.linspace(-0.8, 0.8, 25), torch.linspace(-0.4, 0.4, 13)
     worst, alone = torch.zeros(3), torch.zeros(3)
     for tone in tones:
         for power in tilts:
