@@ -63,8 +63,15 @@ def test_no_tool_left_its_ball_as_the_page_says():
 
 def test_pgd_costs_little_more_than_a_bare_loop_where_nothing_or_little_breaks():
     assert ROWS["masked"]["ours pgd 40"]["held"] == RESULTS["networks"]["masked"]["right"]
-    for network in ("masked", "adversarial"):
+    for network in ("natural", "masked", "adversarial", "lenet"):
         assert RESULTS["ratios"][network]["ours pgd 40 / bare loop"] <= 1.05
+
+
+def test_memory_does_not_grow_with_the_number_of_cases():
+    added = RESULTS["added_mib"]
+    assert added["3200"] <= added["100"] + 1
+    assert f"adds {added['100']} MiB" in SECTION
+    assert f"{added['3200']} MiB on 3200" in SECTION
 
 
 def test_the_page_says_what_the_ratios_are():
