@@ -6,7 +6,7 @@ samples and keeps the reference, `moves` changes the object and compares with th
 
     python benchmarks/amplification.py [--only TEXT]
 
-Takes about 15 minutes on one core. Stores every case's values in
+Takes about 18 minutes on one core. Stores every case's values in
 benchmarks/results/amplification.json, a system at a time; a stored one is not measured again.
 """
 
