@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from robustbench_med.engine.validity import panel
+
 HIDDEN = """
 
 class Rounded(Mean):
@@ -104,6 +106,24 @@ def test_panels_are_kept_and_made_again_where_they_are_missing(study):
     assert stored[0].is_file()
     assert stored[1].stat().st_mtime_ns == stamp
     assert study.opened().manifest["validity"] == before
+
+
+def test_a_run_interrupted_at_its_checks_goes_on_with_the_next(study, monkeypatch):
+    asked = []
+
+    def second_time_stop(*arguments, **settings):
+        asked.append(arguments)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return panel(*arguments, **settings)
+
+    monkeypatch.setattr("robustbench_med.panels.panel", second_time_stop)
+    (line,) = study.refused_run(code=5)
+    assert "the same command continues" in line
+    assert study.opened().manifest["state"] == "interrupted"
+    assert study.run()[0] == 0
+    assert len(asked) == 3
+    assert {e["verdict"] for e in study.opened().manifest["validity"].values()} == {"valid"}
 
 
 def test_a_damaged_panel_is_told_with_what_to_do(study):
