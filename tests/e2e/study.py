@@ -10,6 +10,7 @@ PLAN = """
 name = "squares"
 seed = 3
 subgroups = ["sex"]
+validity = { cases = 16, queries = 20 }
 
 [cohort]
 use = "folder"

@@ -173,7 +173,7 @@ def test_a_gate_on_an_interrupted_run_says_so_and_the_run_continues(small):
     small.edit_model(STOPS)
     small.edit('use = "study_model:load"', 'use = "study_model:stops"')
     small.edit('[[certificate]]\nuse = "ibp"\nball = { norm = "linf", eps = 0.02 }', "")
-    small.edit("seed = 3", "seed = 3\nvalidity = false")  # the model would be interrupted again
+    small.edit("{ cases = 16, queries = 20 }", "false")  # the model would be interrupted again
     (said,) = small.refused_run(5)
     assert "cells are stored in" in said
     assert "the same command continues" in said

@@ -27,6 +27,7 @@ probe = "worst[linf<=0.02]"
 metric = "correct"
 floor = 0.1
 """
+TABLE = "validity = { cases = 16, queries = 20 }\n"
 NAMES = ("pgd[linf<=0.02]", "pgd[linf<=0.05]", "worst[linf<=0.02]", "worst[linf<=0.05]")
 WORDS = re.compile(r"(?:(?:pgd|worst)\[linf|worst case in linf)<=0\.0[25]\]?(?P<word> \(masked\))?")
 
@@ -46,6 +47,7 @@ def masked(study):
 
 
 def test_sound_attacks_are_called_valid_and_no_name_has_a_word(study):
+    study.edit(TABLE, "")  # as a plan that says nothing of it
     assert study.run()[0] == 0
     said = study.opened().manifest["validity"]
     assert {name: entry["verdict"] for name, entry in said.items()} == dict.fromkeys(NAMES, "valid")
@@ -136,7 +138,7 @@ def test_a_damaged_panel_is_told_with_what_to_do(study):
 
 
 def test_a_plan_may_leave_the_checks_out_and_the_report_says_so(study):
-    study.edit("seed = 3", "seed = 3\nvalidity = false")
+    study.edit(TABLE, "validity = false\n")
     assert study.run()[0] == 0
     assert study.opened().manifest["validity"] is None
     assert "were not checked" in study.report()
@@ -144,7 +146,8 @@ def test_a_plan_may_leave_the_checks_out_and_the_report_says_so(study):
 
 
 def test_a_surrogate_is_asked_too(study):
-    table = '[validity]\ncases = 20\nsurrogate = { use = "study_model:load" }'
+    table = '[validity]\ncases = 20\nqueries = 20\nsurrogate = { use = "study_model:load" }'
+    study.edit(TABLE, "")
     study.edit("[[attack]]", f"{table}\n\n[[attack]]")
     assert study.run()[0] == 0
     said = study.opened().manifest["validity"][NAMES[0]]
@@ -163,5 +166,5 @@ def test_a_surrogate_is_asked_too(study):
     ],
 )
 def test_what_is_wrong_with_the_table_is_told(study, given, expected):
-    study.edit("seed = 3", f"seed = 3\n{given}")
+    study.edit(TABLE, f"{given}\n")
     assert expected in " ".join(study.refused_run())
