@@ -154,6 +154,7 @@ def slow_down(study):
 def test_a_stopped_run_continues_to_the_same_records(study, end):
     slow_down(study)
     study.edit("seed = 3", "seed = 3\nbatch_size = 8")
+    study.edit("{ cases = 16, queries = 20 }", "false")
     # A background job of a shell inherits SIGINT ignored; a person's terminal does not.
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
