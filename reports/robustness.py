@@ -86,8 +86,8 @@ def _figure(evidence: Evidence, metric: str, place: int) -> Figure:
             _panel(axes, [curve for curve in found if curve.norm == norm], clean)
             axes.set_title(label(norm, 40), loc="left")
             axes.set_xlabel("eps")
+            axes.legend(fontsize=7)  # attacks differ from norm to norm
         panels[0].set_ylabel(label(metric, 40))
-        panels[0].legend(fontsize=8)
 
     name = estimate_rows.described(evidence, metric)
     svg = draw(f"robustness{place}", 1.4 + 3.8 * len(norms), 3.2, paint)

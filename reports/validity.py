@@ -52,7 +52,7 @@ def _row(name: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
     withstood = (_count(entry.get(key), n) for key in ("withstood", "at_most"))
     return (
         label(name), str(entry["verdict"]), str(n) if n else DASH, *withstood,
-        label(entry["why"], 400),
+        label(str(entry["why"]).removeprefix(f"{entry['verdict']}: "), 400),
     )  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def _checks(name: str, entry: Mapping[str, Any]) -> Table:
     )  # fmt: skip
     tones = tuple(_tone(check["says"]) for check in entry["checks"])
     columns = ("Check", "Says", "Cases against", "Suspect from", "Masked from", "What that means")
-    return Table(f"Checks of {label(name)}: {entry['verdict']}", columns, rows, tones, folded=True)
+    return Table(f"Checks of {label(name)}", columns, rows, tones, folded=True)
 
 
 def _limit(at: object, n: int) -> str:
