@@ -19,6 +19,7 @@ ROW = {
     "probe": "clean", "kind": "clean", "level": 0.0, "metric": "dice", "better": "higher",
     "subgroup": "", "group": "all", "value": 0.85, "low": 0.8, "high": 0.9, "method": "Wilson",
     "patients": 200, "cases": 210, "undefined": 0, "failed": 0, "status": "ok",
+    "validity": "",
     "rest_value": math.nan, "rest_patients": math.nan, "difference": math.nan,
     "difference_low": math.nan, "difference_high": math.nan, "difference_method": "",
 }  # fmt: skip
@@ -201,6 +202,22 @@ def test_undefined_and_failed_cases_are_told_beside_the_verdict():
     found = verdict(rule(), row(undefined=3, failed=2))
     assert found.verdict == "pass"
     assert found.reason.endswith("3 undefined, 2 failed, 210 cases with a value")
+
+
+@pytest.mark.parametrize(
+    ("validity", "limit", "expected"),
+    [
+        ("masked", 0.8, "undecided"), ("masked", 0.95, "fail"), ("masked", 0.85, "undecided"),
+        ("suspect", 0.8, "pass"), ("valid", 0.8, "pass"), ("unchecked", 0.8, "pass"),
+    ],
+)  # fmt: skip
+def test_what_a_masked_attack_leaves_standing_passes_no_rule(validity, limit, expected):
+    (found,) = judge(Policy((rule(limit=limit),)), Findings([row(validity=validity)]), TODAY)
+    assert found.verdict == expected
+    doubted = validity in ("masked", "suspect")
+    assert found.observed.endswith(f" ({validity})") == doubted
+    said = "but the attack is masked" in found.reason
+    assert said == (validity == "masked" and limit == 0.8)
 
 
 def test_a_subgroup_rule_judges_every_group_and_not_recorded_is_one():
