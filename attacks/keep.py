@@ -66,12 +66,12 @@ class Keep:
         if ball.eps == 0:
             return batch.image
         found = attack_of(self.inner)(model, batch, ball, rng).detach()
-        found = ball.project(found, batch.image, batch.context)
+        found = ball.stored(found, batch.image, batch.context)
         folder = Path(self.folder) / ball_name(ball)
         paths = [folder / example_name(case_id) for case_id in batch.case_ids]
         places = zip(paths, batch.image, strict=True)
         known = torch.stack([_known(path, clean, ball) for path, clean in places])
-        known = ball.project(known, batch.image, batch.context)  # files are not trusted
+        known = ball.stored(known, batch.image, batch.context)  # files are not trusted
         goal = goal_of(self.objective, model.task)
         before, after = (ask(model, batch, image, goal)[0] for image in (known, found))
         for row in torch.nonzero(after > before).flatten().tolist():

@@ -1,4 +1,4 @@
-"""A word beside every attack whose figure is not to be taken for robustness."""
+"""A word beside every attack whose figure is not to be taken for robustness as it stands."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,13 +7,13 @@ import pandas as pd
 
 from robustbench_med.reports.wording import label
 
-DOUBTED = ("suspect", "masked")
+DOUBTED = ("unchecked", "suspect", "masked")
 WIDTH = 60
 """Of a probe's name in a table, the word included."""
 
 
 def doubts(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Which probes and worst cases are `suspect` or `masked`, by name."""
+    """Which probes and worst cases are `unchecked`, `suspect` or `masked`, by name."""
     said = manifest.get("validity") or {}
     return {p: entry["verdict"] for p, entry in said.items() if entry["verdict"] in DOUBTED}
 

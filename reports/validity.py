@@ -17,6 +17,7 @@ READ = (
     (
         "Masked: at least one check found far more than the attack did, so its figure says nothing "
         "of robustness. Suspect: some. Valid: no check spoke against it, which is not a proof. "
+        "Unchecked: whether it fails for want of strength is not known. "
         "The word stands behind the name of each attack and worst case that is not valid, "
         "wherever it is printed. The harm that an attack found is real whatever its verdict."
     ),
@@ -24,10 +25,6 @@ READ = (
         "A check is suspect where an exact binomial test rejects, at the level 0.01, that at most "
         "2% of all cases speak against the attack, and masked where it rejects 10%."
     ),
-)
-NONE = (
-    "The attacks of this run were not checked (validity = false in the plan): whether they fail "
-    "for want of strength is not known."
 )
 
 
@@ -37,7 +34,7 @@ def validity(evidence: Evidence) -> Section | None:
         return None
     said: Mapping[str, Any] | None = evidence.manifest.get("validity")
     if said is None:
-        return Section("validity", "Are the attacks to be believed", (NONE,))
+        return None
     rows = tuple(_row(name, entry) for name, entry in said.items())
     tones = tuple(_tone(entry["verdict"]) for entry in said.values())
     columns = ("Attack", "Verdict", "Cases", "Withstood it", "Withstood every search", "Why")

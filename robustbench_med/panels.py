@@ -21,7 +21,7 @@ from robustbench_med.engine.cells import Inquiry, pick, probe_digest
 from robustbench_med.engine.evaluate import device_of
 from robustbench_med.engine.local import OnProgress, Progress
 from robustbench_med.engine.sources import code_digest
-from robustbench_med.engine.validity import Panel, panel, scaled
+from robustbench_med.engine.validity import Panel, panel, scaled, without_checks
 from robustbench_med.engine.validity_questions import Searches
 from robustbench_med.engine.validity_sample import decides
 from robustbench_med.engine.validity_store import (
@@ -36,9 +36,11 @@ from robustbench_med.errors import RobustbenchMedError
 from robustbench_med.model import Model
 from robustbench_med.plan_validity import Validity
 from robustbench_med.preparing import Prepared
-from robustbench_med.probes import Attack
+from robustbench_med.probes import Attack, Probe
 from robustbench_med.runfolder import Run
 from robustbench_med.threat import Ball
+
+UNCHECKED = "unchecked"
 
 
 @dataclass(frozen=True)
@@ -60,17 +62,16 @@ class Judged:
     digest: str
 
 
-def judge_attacks(prepared: Prepared, run: Run, on_progress: OnProgress) -> dict[str, Any] | None:
-    """Return what the panels say of each attack and worst case, by probe; None if not asked.
+def judge_attacks(prepared: Prepared, run: Run, on_progress: OnProgress) -> dict[str, Any]:
+    """Return what is said of each attack and each worst case, by probe.
 
     Each panel is stored as soon as it is there, so that an interrupted run goes on.
     """
-    asked = prepared.plan.validity
+    asked, said = prepared.plan.validity, _unasked(prepared)
     if asked is None:
-        return None
+        return said
     attacks = list(_judged(prepared, asked))
     panels: dict[str, Panel] = {}
-    said: dict[str, Any] = {}
     clock = _Clock(len(attacks), on_progress)
     for judged in attacks:
         found = read_panel(run, judged.digest)
@@ -84,7 +85,7 @@ def judge_attacks(prepared: Prepared, run: Run, on_progress: OnProgress) -> dict
             panels[judged.probe] = found
             said[judged.probe] = told(found)
         else:
-            said[judged.probe] = {"verdict": "unchecked", "why": found}
+            said[judged.probe] = {"verdict": UNCHECKED, "why": found}
     if clock.fresh:
         clock.next(attacks[-1].probe)
     for ball, names in _by_ball(attacks).items():
@@ -93,10 +94,25 @@ def judge_attacks(prepared: Prepared, run: Run, on_progress: OnProgress) -> dict
     return said
 
 
+def _unasked(prepared: Prepared) -> dict[str, Any]:
+    """What is said before anything is checked; it stands where nothing is."""
+    off = prepared.plan.validity is None
+    attacks = [i.probe for i in prepared.inquiries if i.probe.kind == "attack"]
+    why = "validity = false in the plan" if off else "eps is 0: nothing can change"
+    names = [name for p in attacks for name in (p.name, f"worst[{_ball_of(p)}]")]
+    return {name: {"verdict": UNCHECKED, "why": why} for name in names}
+
+
+def _ball_of(probe: Probe) -> Ball:
+    measure: Any = probe.measure
+    ball: Ball = measure.ball
+    return ball
+
+
 def _joint(panels: Sequence[Panel]) -> dict[str, Any]:
     """What is said of the worst case over attacks; of one attack alone, its checks say it all."""
     if not panels:
-        return {"verdict": "unchecked", "why": "none of its attacks could be checked"}
+        return {"verdict": UNCHECKED, "why": "none of its attacks could be checked"}
     said = told(together(panels))
     if len(panels) == 1:
         del said["checks"]
@@ -131,17 +147,16 @@ def _judged(prepared: Prepared, asked: Validity) -> Iterator[Judged]:
 
 
 def _asked(judged: Judged, prepared: Prepared, asked: Validity) -> Panel | str:
-    if isinstance(judged.attack, Given):
-        return "its images were given: nothing was searched that could be checked"
     model, plan = prepared.model, prepared.plan
     chosen = pick(prepared.summaries, min(2 * asked.cases, len(judged.inquiry.indices)), plan.seed)
     device = device_of(model)
     cases = (b.to(device) for b in batches(prepared.cohort.cases, chosen, plan.batch_size))
     searches = _searches(judged.attack, asked, model)
+    attack, ball, size, seed = judged.attack, judged.ball, asked.cases, plan.seed
     try:
-        return panel(
-            model, cases, judged.attack, judged.ball, searches, size=asked.cases, seed=plan.seed
-        )
+        if isinstance(attack, Given):
+            return without_checks(model, cases, attack, ball, size=size, seed=seed)
+        return panel(model, cases, attack, ball, searches, size=size, seed=seed)
     except RobustbenchMedError as error:
         return str(error).splitlines()[0]
     except Exception as error:  # an attack from elsewhere may raise anything

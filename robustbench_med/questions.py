@@ -141,7 +141,12 @@ def _ball(table: Mapping[str, Any], name: str, cohort: Cohort) -> Ball:
                 f"{name}: ball: needs {' and '.join(missing)} in the cases' context, which has "
                 f"{', '.join(held) or 'nothing'}"
             )
-    low, high = ball.bounds
+    low, high = cohort.bounds
+    if ball.bounds[0] < low or ball.bounds[1] > high:
+        raise InputError(
+            f"{name}: ball: bounds {ball.bounds[0]:g} to {ball.bounds[1]:g} reach beyond the "
+            f"cohort's intensities, {low:g} to {high:g}; leave bounds out, and give eps in these"
+        )
     if (ball.norm, ball.unit) == ("linf", "intensity") and ball.eps > high - low:
         raise InputError(
             f"{name}: ball: eps = {ball.eps:g} is more than the whole range of intensities, "

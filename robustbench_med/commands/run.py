@@ -9,13 +9,13 @@ from typing import Any
 
 from robustbench_med.commands.progress import progress_line
 from robustbench_med.plan import load_plan
-from robustbench_med.reports.believed import DOUBTED
+from robustbench_med.reports.believed import DOUBTED, with_word
 from robustbench_med.reports.split import leak
 from robustbench_med.reports.wording import estimate, label
 from robustbench_med.runfolder import Run
 from robustbench_med.running import run_plan
 
-WIDTH, SHOWN = 80, 5
+WIDTH, NAME, SHOWN = 80, 28, 5
 
 
 def main(options: argparse.Namespace) -> int:
@@ -53,25 +53,36 @@ def overview(run: Run) -> str:
         f"{run.manifest['failures']} answers failed or were not supported",
         f"{'probe':<28} {'metric':<15} estimate [95% interval], patients",
     ]
-    lines += [
-        f"{_named(row):<28.28} {row['metric']:<15.15} "
-        f"{estimate(row['value'], row['low'], row['high'], row['patients'])}"
-        for row in rows.to_dict("records")
-    ]
-    lines += [*reasons(run), *textwrap.wrap(leak(run.manifest), WIDTH)]
+    for row in rows.to_dict("records"):
+        lines += _told(row)
+    lines += [*doubted(run), *reasons(run), *textwrap.wrap(leak(run.manifest), WIDTH)]
     return "\n".join([*lines, f"report: {run.folder / 'report.html'}"])
 
 
-def _named(row: Mapping[Any, Any]) -> str:
-    """The probe's name; the word of doubt is never what is cut."""
-    word = row["validity"] if row["validity"] in DOUBTED else ""
-    return f"{row['probe'][: 25 - len(word)]} ({word})" if word else str(row["probe"])
+def _told(row: Mapping[Any, Any]) -> list[str]:
+    """One line; two where the probe's name, with its word of doubt, would be cut."""
+    name = with_word(str(row["probe"]), str(row["validity"]))
+    value = estimate(row["value"], row["low"], row["high"], row["patients"])
+    figures = f"{row['metric']:<15.15} {value}"
+    if len(name) <= NAME:
+        return [f"{name:<{NAME}} {figures}"]
+    return [label(name, WIDTH), f"{'':<{NAME}} {figures}"]
+
+
+def doubted(run: Run) -> list[str]:
+    """Where to read on if any attack is not to be believed."""
+    words = [word for word in DOUBTED if word in set(run.estimates["validity"])]
+    if not words:
+        return []
+    told = f"attacks that are {' or '.join(words)}: see 'Are the attacks to be believed' in"
+    return textwrap.wrap(f"{told} the report", WIDTH)
 
 
 def reasons(run: Run) -> list[str]:
     """Why answers are missing, the most frequent reasons first, a line each."""
     why = run.failures["probe"] + ": " + run.failures["error"] + ": " + run.failures["message"]
     counts = why.value_counts()
-    lines = [label(f"{count} x {text}", WIDTH) for text, count in counts.head(SHOWN).items()]
+    told = [label(f"{count} x {text}", 2 * WIDTH) for text, count in counts.head(SHOWN).items()]
+    lines = [line for text in told for line in textwrap.wrap(text, WIDTH)]
     rest = len(counts) - SHOWN
     return [*lines, f"and {rest} more reasons, in the report"] if rest > 0 else lines

@@ -3,7 +3,7 @@
 from itertools import islice
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustbench_med.cases import Batch, Bounds, Cohort, Task
 from robustbench_med.errors import InputError
@@ -42,7 +42,9 @@ def _check_answers(model: Model, cohort: Cohort) -> None:
     answers: list[Tensor] = []
     for batch in islice(cohort.batches(1), ASKED):
         check_batch(batch, cohort.task, cohort.bounds)
+        before = _state(model)
         output = _checked_output(model, batch, cohort.task)
+        _check_unchanged(before, _state(model))
         if bool(output.isfinite().any()):
             answers.append(output)
             if not _like_probabilities(output, cohort.task):
@@ -57,6 +59,37 @@ def _check_answers(model: Model, cohort: Cohort) -> None:
             "model: expected finite outputs, got only NaN or infinity "
             f"for the first {min(ASKED, len(cohort))} cases; check its weights and normalisation"
         )
+
+
+def _state(model: Model) -> dict[str, object]:
+    """Everything that a network keeps: parameters, buffers, and which parts are in training."""
+    network = getattr(model, "network", None)
+    if not isinstance(network, nn.Module):
+        return {}
+    held = {name: value.clone() for name, value in network.state_dict().items()
+            if isinstance(value, Tensor)}  # fmt: skip
+    modes = {f"{name or 'network'}.training": part.training
+             for name, part in network.named_modules()}  # fmt: skip
+    return {**held, **modes}
+
+
+def _check_unchanged(before: dict[str, object], after: dict[str, object]) -> None:
+    for name, old in before.items():
+        new = after.get(name)
+        same = torch.equal(old, new) if isinstance(old, Tensor) and isinstance(new, Tensor) else (
+            old == new
+        )  # fmt: skip
+        if not same and not _both_nan(old, new):
+            raise InputError(
+                f"model: answering changed its {name}, so an answer depends on what was asked "
+                "before; keep it as it is in eval mode"
+            )
+
+
+def _both_nan(old: object, new: object) -> bool:
+    return isinstance(old, Tensor) and isinstance(new, Tensor) and torch.equal(
+        old.isnan(), new.isnan()
+    ) and torch.equal(old.nan_to_num(), new.nan_to_num())  # fmt: skip
 
 
 def check_batch(batch: Batch, task: Task, bounds: Bounds) -> None:

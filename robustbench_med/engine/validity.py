@@ -9,7 +9,7 @@ import torch
 
 from robustbench_med.cases import Batch
 from robustbench_med.engine.validity_checks import Check, Limits
-from robustbench_med.engine.validity_questions import Questions, Searches
+from robustbench_med.engine.validity_questions import Answers, Questions, Searches
 from robustbench_med.engine.validity_sample import (
     Objective,
     Trials,
@@ -22,7 +22,7 @@ from robustbench_med.model import Model
 from robustbench_med.probes import Attack
 from robustbench_med.threat import Ball
 
-Verdict = Literal["valid", "suspect", "masked"]
+Verdict = Literal["valid", "suspect", "masked", "unchecked"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Panel:
         broken: Those that the attack breaks, by their number; none without a decision.
         breakable: Those that it or another search of the panel breaks in the same ball; likewise.
         decides: Whether an answer to the task is right or wrong as a whole.
-        checks: In the order of the documentation.
+        checks: In the order of the documentation; none of images that were given.
         limits: When they speak up.
     """
 
@@ -68,6 +68,8 @@ class Panel:
     def verdict(self) -> Verdict:
         """The worst that any check says; not `valid` on too few cases."""
         said = {check.says for check in self.checks}
+        if not said:
+            return "unchecked"
         if "masked" in said:
             return "masked"
         return "suspect" if "suspect" in said or self.n < self.limits.least else "valid"
@@ -75,10 +77,13 @@ class Panel:
     @property
     def why(self) -> str:
         """One line: the verdict and what speaks for it."""
+        if self.verdict == "unchecked":
+            return "unchecked: its images were given; nothing was searched that could be checked"
         if self.verdict == "valid":
             asked = sum(check.says != "not asked" for check in self.checks)
             return f"valid: {asked} checks on {self.n} cases found nothing against the attack"
-        raised = [f"{c.name} ({c.said})" for c in self.checks if c.says == self.verdict]
+        spoke = [c for word in ("masked", "suspect") for c in self.checks if c.says == word]
+        raised = [f"{c.name} ({c.said})" for c in spoke]
         few = f"{self.n} cases are too few to say, {self.limits.least} are needed"
         return f"{self.verdict}: {'; '.join(raised or [few])}"
 
@@ -114,31 +119,44 @@ def panel(  # noqa: PLR0913
         UnsupportedError: If the attack does not fit the task.
     """
     limits = limits or Limits()
-    if ball.eps == 0:
-        raise EvidenceError("validity: eps is 0, where no attack can do anything")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        sample = sample_of(model, batches, size, _objective_of(attack))
-        if not len(sample):
-            raise EvidenceError("validity: the model gets no case right, so none can be attacked")
-        trials = Trials(model, sample, seed)
+        trials = _trials(model, batches, attack, ball, size, seed)
         answers = Questions(trials, attack, ball, searches, limits)()
-    decided = decides(model.task)
+    return _made(trials, attack, ball, answers, limits)
+
+
+def without_checks(
+    model: Model, batches: Iterable[Batch], attack: Attack, ball: Ball, *, size: int, seed: int
+) -> Panel:
+    """Say only what `attack` breaks, of images that no search of ours found; as `panel` else."""
+    trials = _trials(model, batches, attack, ball, size, seed)
+    harm = trials("attack", attack, ball)
+    return _made(trials, attack, ball, Answers((), harm, harm), Limits())
+
+
+def _trials(
+    model: Model, batches: Iterable[Batch], attack: Attack, ball: Ball, size: int, seed: int
+) -> Trials:
+    if ball.eps == 0:
+        raise EvidenceError("validity: eps is 0, where no attack can do anything")
+    sample = sample_of(model, batches, size, _objective_of(attack))
+    if not len(sample):
+        raise EvidenceError("validity: the model gets no case right, so none can be attacked")
+    return Trials(model, sample, seed)
+
+
+def _made(trials: Trials, attack: Attack, ball: Ball, answers: Answers, limits: Limits) -> Panel:
+    decided = decides(trials.model.task)
     broken, breakable = (
         tuple(torch.nonzero(harm != 0).flatten().tolist()) if decided else ()
         for harm in (answers.harm, answers.worst)
     )
-    ids = tuple(case_id for batch in sample.batches for case_id in batch.case_ids)
+    ids = tuple(case_id for batch in trials.sample.batches for case_id in batch.case_ids)
     return Panel(
-        type(attack).__qualname__,
-        str(ball),
-        ids,
-        broken,
-        breakable,
-        decided,
-        answers.checks,
+        type(attack).__qualname__, str(ball), ids, broken, breakable, decided, answers.checks,
         limits,
-    )
+    )  # fmt: skip
 
 
 def scaled(attack: Attack, factor: float) -> Attack | None:

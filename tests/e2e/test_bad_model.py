@@ -312,3 +312,48 @@ def test_autoattack_asks_an_onnx_model_by_square_alone_and_the_report_says_so(st
     estimates = run.estimates.query("subgroup == '' and probe.str.startswith('autoattack')")
     assert (estimates["failed"] == 0).all()
     assert estimates["value"].notna().all()
+
+
+COUNTS = """
+
+class Counts(Mean):
+    '''Adds how often it was asked to one logit.'''
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("asked", torch.zeros(()))
+
+    def forward(self, image):
+        self.asked += 1
+        return super().forward(image) + self.asked
+
+
+def counts():
+    return Counts()
+
+
+class Trains(Mean):
+    '''Goes back to training mode when it is asked.'''
+
+    def forward(self, image):
+        self.train()
+        return super().forward(image)
+
+
+def trains():
+    return Trains()
+"""
+
+
+@pytest.mark.parametrize(("name", "what"), [("counts", "asked"), ("trains", "network.training")])
+def test_a_model_that_changes_when_it_is_asked_is_refused(study, name, what):
+    study.edit_model(COUNTS)
+    study.edit("study_model:load", f"study_model:{name}")
+    (line,) = study.refused_run()
+    assert f"model: answering changed its {what}, so an answer depends on" in line
+
+
+def test_a_ball_that_reaches_beyond_the_images_is_refused(study):
+    study.edit("eps = [0.02, 0.05] }", "eps = 4.0, bounds = [0, 255] }")
+    (line,) = study.refused_run()
+    assert "pgd: ball: bounds 0 to 255 reach beyond the cohort's intensities, 0 to 1" in line

@@ -140,9 +140,43 @@ def test_a_damaged_panel_is_told_with_what_to_do(study):
 def test_a_plan_may_leave_the_checks_out_and_the_report_says_so(study):
     study.edit(TABLE, "validity = false\n")
     assert study.run()[0] == 0
-    assert study.opened().manifest["validity"] is None
-    assert "were not checked" in study.report()
+    said = study.opened().manifest["validity"]
+    assert {entry["verdict"] for entry in said.values()} == {"unchecked"}
+    assert set(said) == set(NAMES)
+    assert "worst[linf&lt;=0.02] (unchecked)" in study.report()
+    assert "validity = false in the plan" in study.report()
+    code, out, _ = study.rbmed("run", study.plan, "--out", study.folder / "run", "--quiet")
+    assert code == 0
+    assert "pgd[linf<=0.02] (unchecked)" in out
+    assert "attacks that are unchecked: see 'Are the attacks to be believed'" in out
     assert not (study.folder / "run" / "validity").exists()
+
+
+def test_images_that_were_given_are_unchecked_and_still_break_cases_for_the_worst(study):
+    keep = 'use = "keep"\nfolder = "found"\ninner = { use = "pgd", steps = 20 }'
+    study.edit('use = "pgd"\nsteps = 5\nstep_size = 0.5', keep)
+    study.run()
+    kept = study.opened().manifest["validity"]["keep[linf<=0.05]"]
+    assert kept["verdict"] == "valid"
+    weak = 'use = "random_search"\nqueries = 1\nball = { norm = "linf", eps = [0.02, 0.05] }\n\n'
+    study.edit(keep, f'{weak}[[attack]]\nuse = "given"\nfolder = "found"')
+    assert study.run()[0] == 0
+    said = study.opened().manifest["validity"]
+    assert said["given[linf<=0.05]"]["verdict"] == "unchecked"
+    assert "nothing was searched" in said["given[linf<=0.05]"]["why"]
+    assert said["random_search[linf<=0.05]"]["verdict"] == "masked"
+    assert said["worst[linf<=0.05]"]["withstood"] == kept["withstood"]
+    assert said["random_search[linf<=0.05]"]["withstood"] > kept["withstood"]
+
+
+def test_nothing_is_checked_at_eps_0(study):
+    study.edit("eps = [0.02, 0.05]", "eps = 0.0")
+    study.edit('[[certificate]]\nuse = "ibp"\nball = { norm = "linf", eps = 0.02 }', "")
+    assert study.run()[0] == 0
+    said = study.opened().manifest["validity"]
+    assert {name: entry["why"] for name, entry in said.items()} == dict.fromkeys(
+        ("pgd[linf<=0]", "worst[linf<=0]"), "eps is 0: nothing can change"
+    )
 
 
 def test_a_surrogate_is_asked_too(study):
