@@ -32,6 +32,7 @@ class Panel:
     Attributes:
         attack: What was checked, as its qualified name.
         ball: Where, in words.
+        raises: What it raises, in words: harm is compared between attacks that raise the same.
         cases: Their ids, all right without an attack where the task has a decision.
         broken: Those that the attack breaks, by their number; none without a decision.
         breakable: Those that it or another search of the panel breaks in the same ball; likewise.
@@ -42,6 +43,7 @@ class Panel:
 
     attack: str
     ball: str
+    raises: str
     cases: tuple[str, ...]
     broken: tuple[int, ...]
     breakable: tuple[int, ...]
@@ -154,8 +156,8 @@ def _made(trials: Trials, attack: Attack, ball: Ball, answers: Answers, limits: 
     )
     ids = tuple(case_id for batch in trials.sample.batches for case_id in batch.case_ids)
     return Panel(
-        type(attack).__qualname__, str(ball), ids, broken, breakable, decided, answers.checks,
-        limits,
+        type(attack).__qualname__, str(ball), _raises(attack), ids, broken, breakable, decided,
+        answers.checks, limits,
     )  # fmt: skip
 
 
@@ -167,6 +169,13 @@ def scaled(attack: Attack, factor: float) -> Attack | None:
             settings: dict[str, Any] = {name: max(1, round(count * factor))}
             return cast("Attack", replace(cast("Any", attack), **settings))
     return None
+
+
+def _raises(attack: Attack) -> str:
+    objective = getattr(attack, "objective", None)
+    if not callable(objective):
+        return "TaskLoss()"  # as an attack says that names it
+    return str(getattr(objective, "__qualname__", None) or repr(objective))
 
 
 def _objective_of(attack: Attack) -> Objective:

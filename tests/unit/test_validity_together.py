@@ -30,12 +30,12 @@ def a_check(name, cases):
     return counted(name, row(cases), Limits(), "why", worst=gravest)
 
 
-def a_panel(broken=(), breakable=(), decides=True, **against):
+def a_panel(broken=(), breakable=(), decides=True, raises="TaskLoss()", **against):
     """Checks by name, each with the cases that speak against the attack; None is not asked."""
     made = tuple(a_check(name, cases) for name, cases in against.items())
     broken = tuple(broken)
     return Panel(
-        "A", "linf<=0.1", IDS, broken, tuple({*broken, *breakable}), decides, made, Limits()
+        "A", "linf<=0.1", raises, IDS, broken, tuple({*broken, *breakable}), decides, made, Limits()
     )
 
 
@@ -79,10 +79,12 @@ def test_a_check_that_shows_only_that_an_attack_may_fail_stays_suspect():
     assert says(found) == {"seed": ("suspect", 40)}
 
 
-def test_without_a_decision_nothing_is_broken_and_every_miss_counts():
-    first = a_panel(decides=False, random=range(20))
-    found = together([first, a_panel(decides=False, random=[])])
-    assert says(found) == {"random": ("masked", 20)}
+def test_without_a_decision_what_every_attack_on_one_objective_misses_counts():
+    weak, strong = (a_panel(decides=False, random=r) for r in (range(20), range(15, 22)))
+    assert says(together([weak, strong])) == {"random": ("suspect", 5)}
+    other = a_panel(decides=False, raises="Erase(label=1)", random=range(30))
+    found = together([weak, strong, other])
+    assert says(found) == {"random": ("masked", 30)}
     assert found.withstood != found.withstood
 
 
