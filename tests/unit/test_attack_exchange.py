@@ -94,6 +94,15 @@ def test_what_is_kept_is_given_back_to_the_bit(model, batch, ball, kind, tmp_pat
                                            batch.context))  # fmt: skip
 
 
+def test_what_is_kept_is_what_can_be_stored(model, batch, tmp_path):
+    batch = replace(batch, image=(batch.image * 255).round() / 255)
+    ball = Ball("linf", 0.05, (0.0, 1.0), levels=255)
+    run(Keep(str(tmp_path), Pgd(steps=5)), model, batch, ball)
+    given = run(Given(str(tmp_path)), model, batch, ball) * 255
+    assert (given - given.round()).abs().max() < 1e-3
+    assert (given - batch.image * 255).abs().max() == pytest.approx(12, abs=1e-3)
+
+
 def test_there_is_one_file_a_case_which_says_what_it_is_of(model, batch, tmp_path):
     run(Keep(str(tmp_path)), model, batch, LINF)
     paths = sorted(path.name for path in (tmp_path / "linf-0.05").iterdir())
