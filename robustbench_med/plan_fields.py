@@ -209,7 +209,9 @@ class Fields:
             try:
                 what(**given)
             except (RobustbenchMedError, TypeError) as error:
-                self.problems += [f"{self.where}: {line}" for line in str(error).splitlines()]
+                own = f"{self.where.rpartition(': ')[2]}: "  # a ball says itself that it is one
+                for line in str(error).splitlines():
+                    self.tell(line.removeprefix(own))
 
     def _take(self, key: str, default: Any) -> Any:  # noqa: ANN401
         self.known.append(key)

@@ -34,11 +34,11 @@ IN_THE_PLAN = {
     ),
     "a negative eps": (
         IBP_BALL, IBP_BALL.replace("0.02", "-0.02"),
-        "certificate 1: ball: ball: eps must be finite and at least 0, got -0.02",
+        "certificate 1: ball: eps must be finite and at least 0, got -0.02",
     ),
     "a negative eps in a list": (
         "[0.02, 0.05]", "[0.02, -0.05]",
-        "attack 1: ball: ball: eps must be finite and at least 0, got -0.05",
+        "attack 1: ball: eps must be finite and at least 0, got -0.05",
     ),
     "an eps that is NaN": ("[0.02, 0.05]", "nan", "eps must be finite and at least 0, got nan"),
     "an eps that is a text": ("[0.02, 0.05]", '["8/255"]', "eps must be a number, got '8/255'"),
