@@ -58,10 +58,11 @@ def measures_table(chain: Run) -> tuple[Table, ...]:
     columns = ("Probe", "Measure", "Unit", "Value", "95% interval", "Patients")
     errors, classes = [], []
     for row in _overall(chain):
+        probe = with_word(row.probe, row.validity)
         if row.metric in MEASURES:
-            errors.append((row.probe, row.metric.upper(), UNITS[row.metric], *_cells(row)))
+            errors.append((probe, row.metric.upper(), UNITS[row.metric], *_cells(row)))
         elif row.metric == "diagnosis":
-            classes.append((row.probe, "same class as the truth", "share", *_cells(row)))
+            classes.append((probe, "same class as the truth", "share", *_cells(row)))
     return (
         Table("Mean error of a measure: predicted minus true", columns, tuple(errors)),
         Table("Patients whose labels give the class that the true labels give", columns,
