@@ -8,15 +8,17 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, assert_never, get_args
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from robustbench_med.cases import Batch, Bounds, Task
+from robustbench_med.cases import Batch
+from robustbench_med.engine.reread import Reread
 from robustbench_med.errors import InputError, UnsupportedError
-from robustbench_med.model import Context, TorchModel
+from robustbench_med.model import Context, Model, TorchModel
 
 Name = Literal["channels_last", "bf16", "compiled"]
 NAMES: tuple[Name, ...] = get_args(Name)
@@ -24,41 +26,6 @@ WORTH_IT = 0.9  # less of a gain is not told from noise, and is not worth anothe
 # Largest difference of the answers and lowest cosine of the slopes; bf16 has 8 bits.
 ROUNDING = {"channels_last": (1e-3, 0.99), "compiled": (1e-3, 0.99), "bf16": (5e-2, 0.9)}
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
-
-
-@dataclass(frozen=True)
-class LaidOut:
-    """A copy of a model that answers in another layout or precision; built by `laid_out`.
-
-    For a search only: what it finds is scored by the model itself.
-    """
-
-    model: TorchModel
-    name: Name
-
-    @property
-    def task(self) -> Task:
-        """See `Model`."""
-        return self.model.task
-
-    @property
-    def bounds(self) -> Bounds:
-        """See `Model`."""
-        return self.model.bounds
-
-    @property
-    def network(self) -> nn.Module:
-        """The copy."""
-        return self.model.network
-
-    def __call__(self, image: Tensor, context: Context | None = None) -> Tensor:
-        """See `Model`; the answer has the image's own type."""
-        if self.name == "channels_last":
-            image = image.contiguous(memory_format=FORMATS[image.ndim])
-        rough = self.name == "bf16"
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=rough):
-            output = self.model(image, context)
-        return output.to(image.dtype)
 
 
 @dataclass(frozen=True)
@@ -152,8 +119,10 @@ def layouts(
     return Layouts(_device(batch), float(np.median(all_seconds)), tuple(tried))
 
 
-def laid_out(model: TorchModel, name: Name, axes: int = 4) -> LaidOut:
+def laid_out(model: TorchModel, name: Name, axes: int = 4) -> Reread:
     """Copy a model into a layout, for a search: `Transfer(laid_out(model, name), inner)`.
+
+    What the search finds is scored by the model itself. Answers have the image's own type.
 
     Args:
         model: Left as it is.
@@ -179,7 +148,15 @@ def laid_out(model: TorchModel, name: Name, axes: int = 4) -> LaidOut:
             copied.network.compile()
         case _:
             assert_never(name)
-    return LaidOut(copied, name)
+    return Reread(copied, partial(_answer, name))
+
+
+def _answer(name: Name, model: Model, image: Tensor, context: Context) -> Tensor:
+    if name == "channels_last":
+        image = image.contiguous(memory_format=FORMATS[image.ndim])
+    with torch.autocast(image.device.type, torch.bfloat16, enabled=name == "bf16"):
+        output = model(image, context)
+    return output.to(image.dtype)
 
 
 def _copied(model: TorchModel) -> TorchModel:
@@ -187,7 +164,7 @@ def _copied(model: TorchModel) -> TorchModel:
     return TorchModel(network, model.task, model.bounds)
 
 
-def _pass(model: TorchModel | LaidOut, batch: Batch) -> tuple[Tensor, Tensor]:
+def _pass(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
     """Answers and gradients of the loss in the image, from one forward and backward pass."""
     image = batch.image.detach().requires_grad_()
     with torch.enable_grad():
@@ -197,7 +174,7 @@ def _pass(model: TorchModel | LaidOut, batch: Batch) -> tuple[Tensor, Tensor]:
     return output.detach().double(), slope.double()
 
 
-def _seconds(model: TorchModel | LaidOut, batch: Batch) -> float:
+def _seconds(model: Model, batch: Batch) -> float:
     _wait(batch)
     started = time.perf_counter()
     _pass(model, batch)
