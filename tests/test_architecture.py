@@ -14,7 +14,7 @@ import robustbench_med
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "robustbench_med"
 LAYERS = (
-    {"errors", "streams", "components", "clinical", "runfolder", "shipped"},
+    {"errors", "streams", "components", "clinical", "runfolder", "shipped", "proofs"},
     {"cases", "model", "threat", "projections", "soft_measures", "physics"},
     {"probes", "searching", "networks"},
     {"attacks", "certify", "shifts", "metrics", "cohorts", "overlap", "training"},
@@ -28,7 +28,7 @@ LAYERS = (
 )  # fmt: skip
 MAY_ALSO = {"training": {"attacks", "certify"}}
 ENGINE_SEES = {0, 1, 2}
-NO_TORCH = {"errors", "components", "clinical", "runfolder", "statistics", "reports"}
+NO_TORCH = {"errors", "components", "clinical", "runfolder", "proofs", "statistics", "reports"}
 ONLY_IN = {
     "auto_LiRPA": "robustbench_med/certify/",
     "torchattacks": "robustbench_med/attacks/torchattacks_bridge.py",
