@@ -63,12 +63,10 @@ class Cut:
 
 @dataclass(frozen=True)
 class Base:
-    """Limits of every ReLU's input over a part of the set, on a part of the image.
+    """Limits of every ReLU's input over a part of the set.
 
     Attributes:
         cuts: Of the network's input, from the whole set down.
-        window: Where the part of the image starts, along each axis after the first; None: all.
-        extent: Its length along each of these axes; None: all.
         lower: `(*shape)` by position of the ReLU: what its input is at least.
         upper: The same: what it is at most.
         slopes: The same, 0 to 1: a line through the origin that stays below the ReLU where its
@@ -79,8 +77,6 @@ class Base:
     lower: Mapping[int, Floats]
     upper: Mapping[int, Floats]
     slopes: Mapping[int, Floats]
-    window: tuple[int, ...] | None = None
-    extent: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
