@@ -23,8 +23,8 @@ class Node:
     | kind | arrays | settings | value |
     |---|---|---|---|
     | input | | | what the network is given |
-    | conv | weight (o, i / groups, *k), bias (o,) | stride, padding, dilation: one an axis; groups: \
-one number | cross-correlation over the axes after the first, zeros around |
+    | conv | weight (o, i / groups, *k), bias (o,) | stride, padding, dilation: one an axis; \
+groups: one | cross-correlation over the axes after the first, zeros around |
     | conv_transpose | weight (i, o / groups, *k), bias (o,) | the same and output_padding | \
 the transpose of such a convolution, plus bias |
     | dense | weight (m, n), bias (m,) | | weight @ x + bias, x (n,) |
