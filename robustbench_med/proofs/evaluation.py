@@ -1,0 +1,120 @@
+"""What a network written out computes, in float64; NumPy only."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from robustbench_med.proofs.network import Floats, Kind, Network, Node
+
+
+def values(network: Network, image: Floats) -> list[Floats]:
+    """Compute the value of every node for one input.
+
+    Args:
+        network: The network.
+        image: Of its input's shape, without batch axis.
+
+    Returns:
+        One array a node, of the node's shape.
+    """
+    return [each[0] for each in values_of_cases(network, np.asarray(image, np.float64)[None])]
+
+
+def values_of_cases(network: Network, images: Floats) -> list[Floats]:
+    """Compute the value of every node for several inputs, `(b, *shape)` each."""
+    found: list[Floats] = [np.asarray(images, np.float64)]
+    for node in network.nodes[1:]:
+        found.append(forward(node, [found[i] for i in node.inputs]))
+    return found
+
+
+def forward(node: Node, inputs: Sequence[Floats]) -> Floats:
+    """Compute one node's value from those of its inputs.
+
+    Args:
+        node: Any but an input.
+        inputs: `(b, *shape)` of each of its inputs.
+
+    Returns:
+        `(b, *node.shape)`.
+    """
+    return np.asarray(_FORWARD[node.kind](node, inputs))
+
+
+def along(weight: Floats, x: Floats, axis: int) -> Floats:
+    """Multiply `(m, n)` onto one axis of `(b, *shape)`; the batch axis is not counted."""
+    return np.moveaxis(np.tensordot(x, weight, axes=(axis + 1, 1)), -1, axis + 1)
+
+
+def padded(x: Floats, before: Sequence[int], after: Sequence[int]) -> Floats:
+    """Put zeros around `(b, *shape)`, so many before and after along each axis but the first."""
+    return np.pad(x, [(0, 0), *zip(before, after, strict=True)])
+
+
+def convolved(node: Node, x: Floats) -> Floats:
+    """Compute a convolution or a transposed one, bias included, of `(b, i, *s)`."""
+    weight, groups = node.arrays["weight"], node.settings["groups"][0]
+    one = _correlated if node.kind == "conv" else _scattered
+    # Each group reads its own channels; a transposed weight is split along its inputs as well.
+    parts = zip(np.split(x, groups, axis=1), np.split(weight, groups), strict=True)
+    together = np.concatenate([one(node, part, kernel) for part, kernel in parts], axis=1)
+    bias = node.arrays["bias"]
+    return together + bias.reshape(-1, *(1,) * (x.ndim - 2))
+
+
+def offsets(node: Node) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """List each kernel position with how far it lies from the first, in pixels."""
+    kernel = node.arrays["weight"].shape[2:]
+    for place in itertools.product(*map(range, kernel)):
+        steps = zip(place, node.settings["dilation"], strict=True)
+        yield place, tuple(at * dilation for at, dilation in steps)
+
+
+def _correlated(node: Node, x: Floats, weight: Floats) -> Floats:
+    padding, stride = (0, 0, *node.settings["padding"]), node.settings["stride"]
+    around = padded(x, padding[1:], padding[1:])
+    out: Floats = np.zeros((len(x), len(weight), *node.shape[1:]))
+    for place, start in offsets(node):
+        out += _channels(weight[..., *place], around[..., *_every(start, stride, node.shape[1:])])
+    return out
+
+
+def _scattered(node: Node, x: Floats, weight: Floats) -> Floats:
+    padding, stride = node.settings["padding"], node.settings["stride"]
+    whole = [n + 2 * p for n, p in zip(node.shape[1:], padding, strict=True)]
+    around: Floats = np.zeros((len(x), weight.shape[1], *whole))
+    for place, start in offsets(node):
+        at = _every(start, stride, x.shape[2:])
+        around[..., *at] += _channels(weight[..., *place].T, x)
+    inner = [slice(p, p + n) for n, p in zip(node.shape[1:], padding, strict=True)]
+    return around[..., *inner]
+
+
+def _channels(matrix: Floats, x: Floats) -> Floats:
+    return np.moveaxis(np.tensordot(matrix, x, axes=(1, 1)), 0, 1)
+
+
+def _every(start: Sequence[int], stride: Sequence[int], count: Sequence[int]) -> list[slice]:
+    triples = zip(start, stride, count, strict=True)
+    return [slice(first, first + step * (n - 1) + 1, step) for first, step, n in triples]
+
+
+_Rule = Callable[[Node, Sequence[Floats]], Floats]
+_FORWARD: Mapping[Kind, _Rule] = MappingProxyType(
+    {
+        "conv": lambda node, x: convolved(node, x[0]),
+        "conv_transpose": lambda node, x: convolved(node, x[0]),
+        "dense": lambda node, x: x[0] @ node.arrays["weight"].T + node.arrays["bias"],
+        "along": lambda node, x: along(node.arrays["weight"], x[0], node.settings["axis"][0]),
+        "scale": lambda node, x: node.arrays["factor"] * x[0] + node.arrays["shift"],
+        "sum": lambda _, x: np.add.reduce(x),
+        "concat": lambda node, x: np.concatenate(x, axis=node.settings["axis"][0] + 1),
+        "reshape": lambda node, x: x[0].reshape(len(x[0]), *node.shape),
+        "permute": lambda node, x: x[0].transpose(0, *(a + 1 for a in node.settings["axes"])),
+        "take": lambda node, x: x[0].take(node.arrays["index"], node.settings["axis"][0] + 1),
+        "pad": lambda node, x: padded(x[0], node.settings["before"], node.settings["after"]),
+        "relu": lambda _, x: np.maximum(x[0], 0),
+    }
+)
