@@ -5,7 +5,18 @@ Plain arithmetic on numpy arrays. Phase 0 is end-diastole (ED), 1 end-systole (E
 """
 
 from robustbench_med.clinical.diagnosis import DIAGNOSES, REGIONAL_MOTION, diagnose
+from robustbench_med.clinical.diagnosis_limits import WallLimits, diagnosis_limits
+from robustbench_med.clinical.limits import (
+    Overlap,
+    dice_limits,
+    ejection_fraction_limits,
+    mass_limits,
+    overlap_limits,
+    stroke_volume_limits,
+    volume_limits,
+)
 from robustbench_med.clinical.measures import UNITS, Measures, bsa, ejection_fraction, measure
+from robustbench_med.clinical.patient_limits import PatientLimits, patient_limits
 from robustbench_med.clinical.quality import Quality, quality
 from robustbench_med.clinical.zones import CUTS, INDEXED, Zone, zone
 
@@ -16,12 +27,23 @@ __all__ = [
     "REGIONAL_MOTION",
     "UNITS",
     "Measures",
+    "Overlap",
+    "PatientLimits",
     "Quality",
+    "WallLimits",
     "Zone",
     "bsa",
     "diagnose",
+    "diagnosis_limits",
+    "dice_limits",
     "ejection_fraction",
+    "ejection_fraction_limits",
+    "mass_limits",
     "measure",
+    "overlap_limits",
+    "patient_limits",
     "quality",
+    "stroke_volume_limits",
+    "volume_limits",
     "zone",
 ]
