@@ -1,0 +1,204 @@
+"""Limits of what a network's ReLUs see and of claims, derived rigorously in float64."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustbench_med.proofs.intervals import Range
+from robustbench_med.proofs.linear import CHUNK, Ground, lowest
+from robustbench_med.proofs.network import Floats, Network, size
+from robustbench_med.proofs.proof import Base, Cut, Indices, InputSet, Leaf
+from robustbench_med.proofs.relaxation import Lines, lines, steepest
+from robustbench_med.proofs.sets import halved
+
+Hidden = Literal["linear", "intervals"]
+MARGIN = 1e-9
+
+
+def derive(
+    network: Network,
+    inputs: InputSet,
+    cuts: Sequence[Cut] = (),
+    *,
+    slopes: Mapping[int, Floats] | None = None,
+    hidden: Hidden = "linear",
+    budget: int = CHUNK,
+) -> Base:
+    """Bound the input of every ReLU over a set.
+
+    Args:
+        network: The network.
+        inputs: The whole set.
+        cuts: Of the input; kept in the base.
+        slopes: Of each ReLU; left out, 0 or 1, whichever leaves less room below the ReLU.
+        hidden: "linear": open signs are bounded by going back to the input (CROWN); "intervals":
+            by intervals alone (CROWN-IBP).
+        budget: Bytes that one array of coefficients may take.
+
+    Returns:
+        A base; its limits a little wider than derived, so that they are derived
+        again where sums are rounded otherwise.
+    """
+    base = Base(tuple(cuts), {}, {}, {})
+    lower, upper, chosen = dict(base.lower), dict(base.upper), dict(base.slopes)
+    ground = Ground(network, halved(inputs, cuts))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for position, node in enumerate(network.nodes):
+            if node.kind == "relu":
+                source = node.inputs[0]
+                found = ground.ranges[source]
+                if hidden == "linear":
+                    opened = (found[0] < 0) & (found[1] > 0)
+                    found = sharpened(ground, source, opened, opened, budget)
+                low, high = _rounded(found)
+                slope = steepest(low, high) if slopes is None else slopes[position]
+                lower[position], upper[position], chosen[position] = low, high, slope
+                settle(ground, position, (low, high), slope)
+            ground.add()
+    return replace(base, lower=lower, upper=upper, slopes=chosen)
+
+
+def settle(ground: Ground, position: int, limits: Range, slopes: Floats) -> None:
+    """Take the limits of the next ReLU's input for known."""
+    source = ground.network.nodes[position].inputs[0]
+    low, high = ground.ranges[source]
+    ground.ranges[source] = np.maximum(low, limits[0]), np.minimum(high, limits[1])
+    ground.lines[position] = lines(*limits, slopes)
+
+
+def sharpened(
+    ground: Ground, node: int, below: NDArray[np.bool_], above: NDArray[np.bool_], budget: int
+) -> Range:
+    """Bound some elements of a node's value by going back to the input, the others by intervals.
+
+    Args:
+        ground: Up to this node.
+        node: Its position.
+        below: Which elements to bound from below, of its shape.
+        above: Which from above.
+        budget: Bytes of one array of coefficients.
+
+    Returns:
+        What its value is at least and at most.
+    """
+    low, high = (limit.copy() for limit in ground.ranges[node])
+    for limit, which, sign in ((low, below, 1.0), (high, above, -1.0)):
+        elements, step = np.flatnonzero(which), ground.rows_at_once(budget)
+        for start in range(0, len(elements), step):
+            some = elements[start : start + step]
+            rows = np.zeros((len(some), low.size))
+            rows[np.arange(len(some)), some] = sign
+            found = lowest(ground, {node: rows.reshape(-1, *low.shape)}, ground.lines)
+            better = np.fmax if sign > 0 else np.fmin
+            limit.flat[some] = better(limit.flat[some], sign * found)
+    return low, high
+
+
+def standing(network: Network, inputs: InputSet, base: Base) -> Ground:
+    """Take a base's limits for known: all of its network's values, bounded with them.
+
+    Args:
+        network: The network.
+        inputs: The whole set.
+        base: Whose limits hold.
+    """
+    ground = Ground(network, halved(inputs, base.cuts))
+    for position, node in enumerate(network.nodes):
+        if node.kind == "relu":
+            limits = base.lower[position], base.upper[position]
+            settle(ground, position, limits, base.slopes[position])
+        ground.add()
+    return ground
+
+
+def limits(
+    network: Network, inputs: InputSet, base: Base, leaf: Leaf, columns: Indices, values: Floats
+) -> Floats:
+    """Bound a leaf's rows from below, taking its base's limits for known.
+
+    Args:
+        network: The network.
+        inputs: The whole set.
+        base: The leaf's.
+        leaf: Its slopes and multipliers are those of these rows; which claims they are is not read.
+        columns: `(n, t)`, of the flat output.
+        values: `(n, t)`.
+
+    Returns:
+        `(n,)`.
+    """
+    ground = standing(network, inputs, base)
+    return on_leaf(ground, base, leaf, columns, values)
+
+
+def on_leaf(
+    ground: Ground,
+    base: Base,
+    leaf: Leaf | None,
+    columns: Indices,
+    values: Floats,
+    *,
+    budget: int = CHUNK,
+) -> Floats:
+    """Bound rows from below on a leaf; without one by intervals, the last affine nodes with them.
+
+    Args:
+        ground: Of all nodes.
+        base: The leaf's.
+        leaf: None for intervals.
+        columns: `(n, t)`, of the flat output.
+        values: `(n, t)`.
+        budget: Bytes of one array of coefficients.
+
+    Returns:
+        `(n,)`.
+    """
+    drawn = None if leaf is None else _lines_of(ground, base, leaf)
+    step, last = ground.rows_at_once(budget), len(ground.network.nodes) - 1
+    found = [np.zeros(0)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, len(columns), step):
+            some = slice(start, start + step)
+            count = len(columns[some])
+            rows = np.zeros((count, size(ground.network.nodes[last].shape)))
+            rows[np.arange(count)[:, None], columns[some]] = values[some]
+            begun = {last: rows.reshape(count, *ground.network.nodes[last].shape)}
+            if leaf is not None:
+                _multiply(ground, begun, leaf, some)
+            here = drawn and {at: each.of_rows(some) for at, each in drawn.items()}
+            found.append(lowest(ground, begun, here))
+    return np.concatenate(found)
+
+
+def _lines_of(ground: Ground, base: Base, leaf: Leaf) -> Mapping[int, Lines]:
+    lower, upper = dict(base.lower), dict(base.upper)
+    for cut in leaf.cuts:
+        ends, inner = (lower, np.fmax) if cut.side == "high" else (upper, np.fmin)
+        ends[cut.node] = ends[cut.node].copy()
+        ends[cut.node].flat[cut.element] = inner(ends[cut.node].flat[cut.element], 0.0)
+    touched = {cut.node for cut in leaf.cuts} | set(leaf.slopes)
+    fresh = {
+        at: lines(lower[at], upper[at], leaf.slopes.get(at, base.slopes[at])) for at in touched
+    }
+    return {**ground.lines, **fresh}
+
+
+def _multiply(ground: Ground, rows: dict[int, Floats], leaf: Leaf, part: slice) -> None:
+    # z >= 0 on the high side of a cut, so that subtracting a multiple of z leaves a lower bound.
+    if leaf.multipliers is None:
+        return
+    for cut, factors in zip(leaf.cuts, leaf.multipliers[part].T, strict=True):
+        source = ground.network.nodes[cut.node].inputs[0]
+        if source not in rows:
+            count = len(factors)
+            rows[source] = np.zeros((count, *ground.network.nodes[source].shape))
+        flat = rows[source].reshape(len(factors), -1)
+        flat[:, cut.element] += -factors if cut.side == "high" else factors
+
+
+def _rounded(limits: Range) -> Range:
+    low, high = limits
+    return low - MARGIN * (1 + np.abs(low)), high + MARGIN * (1 + np.abs(high))

@@ -1,0 +1,176 @@
+"""Linear functions of a network's values, bounded from below by going back to its input."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from robustbench_med.proofs.evaluation import forward
+from robustbench_med.proofs.intervals import Range, box, interval, magnitude
+from robustbench_med.proofs.network import Floats, Network, Node, size
+from robustbench_med.proofs.proof import InputSet
+from robustbench_med.proofs.relaxation import Lines
+from robustbench_med.proofs.rounding import EPSILON, TINY, least, least_in_ball, lowered, rounding
+from robustbench_med.proofs.transposes import fan_out, shift, transposed
+
+CHUNK = 2**26
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What is known of a network's first values over a set; it grows node by node.
+
+    Attributes:
+        network: The network.
+        inputs: The set.
+        ranges: What each value so far is at least and at most.
+        losses: `(n,)` of each value so far: what a coefficient of 1 loses to rounding on its way
+            back through the node; None where that is exact.
+        lines: Of each ReLU so far.
+    """
+
+    network: Network
+    inputs: InputSet
+    ranges: list[Range] = field(default_factory=list)
+    losses: list[Floats | None] = field(default_factory=list)
+    lines: dict[int, Lines] = field(default_factory=dict)
+
+    def add(self) -> None:
+        """Bound the value of the next node by intervals."""
+        node = self.network.nodes[len(self.ranges)]
+        inputs = [self.ranges[i] for i in node.inputs]
+        self.losses.append(_loss(node, inputs))
+        self.ranges.append(interval(node, inputs) if inputs else box(self.inputs))
+
+    def rows_at_once(self, budget: int) -> int:
+        """Count the rows whose coefficients fit in so many bytes."""
+        return max(1, budget // (8 * max(size(node.shape) for node in self.network.nodes)))
+
+
+def lowest(ground: Ground, rows: Mapping[int, Floats], lines: Mapping[int, Lines] | None) -> Floats:
+    """Bound sums of linear functions of some nodes' values from below, over the set of `ground`.
+
+    Backward substitution: the coefficients of a value become coefficients of what it is computed
+    from, until only the input is left. At every ReLU on the way the values that are then left are
+    also bounded by their ranges, and the best limit found is returned. The result is below the
+    true minimum in real arithmetic: a coefficient computed as `A W` is wrong by at most
+    g (|A| |W|), which moves the bound by at most g |A| (|W| m), m the largest magnitude of the
+    values that W is applied to. `|W| m` is the same for all rows: so the loss to rounding is one
+    product of |A| with a vector at every node.
+
+    Args:
+        ground: Of at least all nodes up to the last of `rows`.
+        rows: `(r, *shape)` of coefficients by node.
+        lines: Of each ReLU; None to bound what comes out of every ReLU by its range.
+
+    Returns:
+        `(r,)`; minus infinity where float64 overflows.
+
+    Source: Zhang et al., NeurIPS 2018, arXiv:1811.00866, section 3 (CROWN).
+    """
+    count = len(next(iter(rows.values())))
+    state = _Descent(ground, dict(rows), count)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for position in range(max(rows), 0, -1):
+            if position not in state.rows:
+                continue
+            if ground.network.nodes[position].kind != "relu":
+                state.through_affine(position)
+            elif lines is None:
+                state.rest_on(position)
+            else:
+                state.settle()
+                state.through_relu(position, lines[position])
+        state.settle()
+        return np.where(np.isfinite(state.best), state.best, -np.inf)
+
+
+class _Descent:
+    """The coefficients that are left, what was gathered beside them, and what rounding may cost."""
+
+    def __init__(self, ground: Ground, rows: dict[int, Floats], count: int) -> None:
+        self.ground, self.rows = ground, rows
+        self.constant = np.zeros(count)
+        # Underflow: each coefficient and each sum hides less than TINY.
+        hidden = sum(float(magnitudes.sum()) for magnitudes in map(_most, ground.ranges))
+        self.loss = np.full(count, TINY * (1 + hidden))
+        self.best = np.full(count, -np.inf)
+
+    def through_affine(self, position: int) -> None:
+        node, nodes = self.ground.network.nodes[position], self.ground.network.nodes
+        rows = self.rows.pop(position)
+        flat = rows.reshape(len(rows), -1)
+        loss, added = self.ground.losses[position], shift(node)
+        if loss is not None:
+            self.loss += np.abs(flat) @ loss
+        if added is not None:
+            self._gather(flat @ added)
+        shapes = [nodes[i].shape for i in node.inputs]
+        for source, part in zip(node.inputs, transposed(node, rows, shapes), strict=True):
+            self._give(source, part)
+
+    def through_relu(self, position: int, lines: Lines) -> None:
+        rows = self.rows.pop(position)
+        flat = rows.reshape(len(rows), -1)
+        rising, falling = np.maximum(flat, 0), np.minimum(flat, 0)
+        lift = falling @ lines.lift
+        self.loss += rounding(flat.shape[1]) * np.abs(lift)
+        self._gather(lift)
+        back = rising * lines.below
+        back += falling * lines.above
+        source = self.ground.network.nodes[position].inputs[0]
+        self.loss += np.abs(back) @ (EPSILON * _most(self.ground.ranges[source]).ravel())
+        self._give(source, back.reshape(rows.shape))
+
+    def rest_on(self, position: int) -> None:
+        self._gather(self._least(position, self.rows.pop(position)))
+
+    def settle(self) -> None:
+        total, loss = self.constant, self.loss
+        for position, rows in self.rows.items():
+            total = total + (value := self._least(position, rows))
+            loss = loss + 2 * EPSILON * (np.abs(value) + np.abs(total))
+        # The losses are sums of rounded, never negative terms.
+        self.best = np.fmax(self.best, lowered(total - 1.001 * loss))
+
+    def _least(self, position: int, rows: Floats) -> Floats:
+        low, high = self.ground.ranges[position]
+        flat = rows.reshape(len(rows), -1)
+        inputs = self.ground.inputs
+        value = least(flat, low.ravel(), high.ravel())
+        if position > 0 or inputs.centre is None or not np.isfinite(inputs.radius):
+            return value
+        free = inputs.high > inputs.low
+        centre = np.where(free, inputs.centre, inputs.low).ravel()
+        radius = np.asarray(inputs.radius)
+        return np.fmax(value, least_in_ball(flat, centre, radius, free.ravel().astype(np.float64)))
+
+    def _gather(self, values: Floats) -> None:
+        self.constant = self.constant + values
+        self.loss += EPSILON * np.abs(self.constant)
+
+    def _give(self, position: int, rows: Floats) -> None:
+        if position not in self.rows:
+            self.rows[position] = rows
+            return
+        together = self.rows[position] + rows
+        self.rows[position] = together
+        most = EPSILON * _most(self.ground.ranges[position]).ravel()
+        self.loss += np.abs(together).reshape(len(rows), -1) @ most
+
+
+def _loss(node: Node, inputs: list[Range]) -> Floats | None:
+    if node.kind in ("input", "relu"):
+        return None
+    added, terms = shift(node), fan_out(node)
+    loss = np.zeros(size(node.shape))
+    if terms:
+        weighed = forward(magnitude(node, 0.0), [_most(inputs[0])[None]])[0]
+        loss += rounding(terms) * weighed.ravel()
+    if added is not None:
+        loss += rounding(loss.size) * np.abs(added)
+    return loss if terms or added is not None else None
+
+
+def _most(limits: Range) -> Floats:
+    return np.maximum(np.abs(limits[0]), np.abs(limits[1]))
