@@ -61,7 +61,7 @@ def convolved(node: Node, x: Floats) -> Floats:
     parts = zip(np.split(x, groups, axis=1), np.split(weight, groups), strict=True)
     together = np.concatenate([one(node, part, kernel) for part, kernel in parts], axis=1)
     bias = node.arrays["bias"]
-    return together + bias.reshape(-1, *(1,) * (x.ndim - 2))
+    return np.asarray(together + bias.reshape(-1, *(1,) * (x.ndim - 2)))
 
 
 def offsets(node: Node) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
@@ -77,7 +77,8 @@ def _correlated(node: Node, x: Floats, weight: Floats) -> Floats:
     around = padded(x, padding[1:], padding[1:])
     out: Floats = np.zeros((len(x), len(weight), *node.shape[1:]))
     for place, start in offsets(node):
-        out += _channels(weight[..., *place], around[..., *_every(start, stride, node.shape[1:])])
+        seen = around[_every(start, stride, node.shape[1:])]
+        out += _channels(weight[(slice(None), slice(None), *place)], seen)
     return out
 
 
@@ -87,18 +88,19 @@ def _scattered(node: Node, x: Floats, weight: Floats) -> Floats:
     around: Floats = np.zeros((len(x), weight.shape[1], *whole))
     for place, start in offsets(node):
         at = _every(start, stride, x.shape[2:])
-        around[..., *at] += _channels(weight[..., *place].T, x)
-    inner = [slice(p, p + n) for n, p in zip(node.shape[1:], padding, strict=True)]
-    return around[..., *inner]
+        around[at] += _channels(weight[(slice(None), slice(None), *place)].T, x)
+    inner = _every(padding, [1] * len(stride), node.shape[1:])
+    return np.asarray(around[inner])
 
 
 def _channels(matrix: Floats, x: Floats) -> Floats:
     return np.moveaxis(np.tensordot(matrix, x, axes=(1, 1)), 0, 1)
 
 
-def _every(start: Sequence[int], stride: Sequence[int], count: Sequence[int]) -> list[slice]:
+def _every(start: Sequence[int], stride: Sequence[int], count: Sequence[int]) -> tuple[slice, ...]:
     triples = zip(start, stride, count, strict=True)
-    return [slice(first, first + step * (n - 1) + 1, step) for first, step, n in triples]
+    after = (slice(first, first + step * (n - 1) + 1, step) for first, step, n in triples)
+    return (slice(None), slice(None), *after)
 
 
 _Rule = Callable[[Node, Sequence[Floats]], Floats]
