@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from robustbench_med.proofs.intervals import Range
 from robustbench_med.proofs.linear import CHUNK, Ground, lowest
-from robustbench_med.proofs.network import Floats, Network, size
+from robustbench_med.proofs.network import Floats, Network
+from robustbench_med.proofs.patches import Patch, at, by_tile, together
 from robustbench_med.proofs.proof import Base, Cut, Indices, InputSet, Leaf
 from robustbench_med.proofs.relaxation import Lines, lines, steepest
 from robustbench_med.proofs.sets import halved
@@ -87,11 +88,10 @@ def sharpened(
     low, high = (limit.copy() for limit in ground.ranges[node])
     for limit, which, sign in ((low, below, 1.0), (high, above, -1.0)):
         elements, step = np.flatnonzero(which), ground.rows_at_once(budget)
-        for start in range(0, len(elements), step):
-            some = elements[start : start + step]
-            rows = np.zeros((len(some), low.size))
-            rows[np.arange(len(some)), some] = sign
-            found = lowest(ground, {node: rows.reshape(-1, *low.shape)}, ground.lines)
+        for part in by_tile(elements[:, None], low.shape, step):
+            some = elements[part]
+            rows = at(some[:, None], np.full((len(some), 1), sign), low.shape)
+            found = lowest(ground, {node: rows}, ground.lines)
             better = np.fmax if sign > 0 else np.fmin
             limit.flat[some] = better(limit.flat[some], sign * found)
     return low, high
@@ -158,19 +158,15 @@ def on_leaf(
     """
     drawn = None if leaf is None else _lines_of(ground, base, leaf)
     step, last = ground.rows_at_once(budget), len(ground.network.nodes) - 1
-    found = [np.zeros(0)]
+    shape, found = ground.network.nodes[last].shape, np.zeros(len(columns))
     with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, len(columns), step):
-            some = slice(start, start + step)
-            count = len(columns[some])
-            rows = np.zeros((count, size(ground.network.nodes[last].shape)))
-            rows[np.arange(count)[:, None], columns[some]] = values[some]
-            begun = {last: rows.reshape(count, *ground.network.nodes[last].shape)}
+        for some in by_tile(columns, shape, step):
+            begun = {last: at(columns[some], values[some], shape)}
             if leaf is not None:
                 _multiply(ground, begun, leaf, some)
-            here = drawn and {at: each.of_rows(some) for at, each in drawn.items()}
-            found.append(lowest(ground, begun, here))
-    return np.concatenate(found)
+            here = drawn and {node: each.of_rows(some) for node, each in drawn.items()}
+            found[some] = lowest(ground, begun, here)
+    return found
 
 
 def _lines_of(ground: Ground, base: Base, leaf: Leaf) -> Mapping[int, Lines]:
@@ -181,22 +177,22 @@ def _lines_of(ground: Ground, base: Base, leaf: Leaf) -> Mapping[int, Lines]:
         ends[cut.node].flat[cut.element] = inner(ends[cut.node].flat[cut.element], 0.0)
     touched = {cut.node for cut in leaf.cuts} | set(leaf.slopes)
     fresh = {
-        at: lines(lower[at], upper[at], leaf.slopes.get(at, base.slopes[at])) for at in touched
+        node: lines(lower[node], upper[node], leaf.slopes.get(node, base.slopes[node]))
+        for node in touched
     }
     return {**ground.lines, **fresh}
 
 
-def _multiply(ground: Ground, rows: dict[int, Floats], leaf: Leaf, part: slice) -> None:
+def _multiply(ground: Ground, rows: dict[int, Patch], leaf: Leaf, part: Indices) -> None:
     # z >= 0 on the high side of a cut, so that subtracting a multiple of z leaves a lower bound.
     if leaf.multipliers is None:
         return
     for cut, factors in zip(leaf.cuts, leaf.multipliers[part].T, strict=True):
         source = ground.network.nodes[cut.node].inputs[0]
-        if source not in rows:
-            count = len(factors)
-            rows[source] = np.zeros((count, *ground.network.nodes[source].shape))
-        flat = rows[source].reshape(len(factors), -1)
-        flat[:, cut.element] += -factors if cut.side == "high" else factors
+        held = -factors if cut.side == "high" else factors
+        place = np.full((len(factors), 1), cut.element)
+        patch = at(place, held[:, None], ground.network.nodes[source].shape)
+        rows[source] = together(rows[source], patch) if source in rows else patch
 
 
 def _rounded(limits: Range) -> Range:

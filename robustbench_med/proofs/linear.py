@@ -8,10 +8,11 @@ import numpy as np
 from robustbench_med.proofs.evaluation import forward
 from robustbench_med.proofs.intervals import Range, box, interval, magnitude
 from robustbench_med.proofs.network import Floats, Network, Node, size
+from robustbench_med.proofs.patches import Patch, back, together
 from robustbench_med.proofs.proof import InputSet
 from robustbench_med.proofs.relaxation import Lines
 from robustbench_med.proofs.rounding import EPSILON, TINY, least, least_in_ball, lowered, rounding
-from robustbench_med.proofs.transposes import fan_out, shift, transposed
+from robustbench_med.proofs.transposes import fan_out, shift
 
 CHUNK = 2**26
 
@@ -47,7 +48,7 @@ class Ground:
         return max(1, budget // (8 * max(size(node.shape) for node in self.network.nodes)))
 
 
-def lowest(ground: Ground, rows: Mapping[int, Floats], lines: Mapping[int, Lines] | None) -> Floats:
+def lowest(ground: Ground, rows: Mapping[int, Patch], lines: Mapping[int, Lines] | None) -> Floats:
     """Bound sums of linear functions of some nodes' values from below, over the set of `ground`.
 
     Backward substitution: the coefficients of a value become coefficients of what it is computed
@@ -60,7 +61,7 @@ def lowest(ground: Ground, rows: Mapping[int, Floats], lines: Mapping[int, Lines
 
     Args:
         ground: Of at least all nodes up to the last of `rows`.
-        rows: `(r, *shape)` of coefficients by node.
+        rows: Coefficients by node, of `r` rows each.
         lines: Of each ReLU; None to bound what comes out of every ReLU by its range.
 
     Returns:
@@ -68,7 +69,7 @@ def lowest(ground: Ground, rows: Mapping[int, Floats], lines: Mapping[int, Lines
 
     Source: Zhang et al., NeurIPS 2018, arXiv:1811.00866, section 3 (CROWN).
     """
-    count = len(next(iter(rows.values())))
+    count = len(next(iter(rows.values())).rows)
     state = _Descent(ground, dict(rows), count)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for position in range(max(rows), 0, -1):
@@ -88,7 +89,7 @@ def lowest(ground: Ground, rows: Mapping[int, Floats], lines: Mapping[int, Lines
 class _Descent:
     """The coefficients that are left, what was gathered beside them, and what rounding may cost."""
 
-    def __init__(self, ground: Ground, rows: dict[int, Floats], count: int) -> None:
+    def __init__(self, ground: Ground, rows: dict[int, Patch], count: int) -> None:
         self.ground, self.rows = ground, rows
         self.constant = np.zeros(count)
         # Underflow: each coefficient and each sum hides less than TINY.
@@ -98,65 +99,68 @@ class _Descent:
 
     def through_affine(self, position: int) -> None:
         node, nodes = self.ground.network.nodes[position], self.ground.network.nodes
-        rows = self.rows.pop(position)
-        flat = rows.reshape(len(rows), -1)
+        patch = self.rows.pop(position)
+        flat = patch.rows.reshape(len(patch.rows), -1)
         loss, added = self.ground.losses[position], shift(node)
         if loss is not None:
-            self.loss += np.abs(flat) @ loss
+            self.loss += np.abs(flat) @ patch.of(loss.reshape(node.shape))
         if added is not None:
-            self._gather(flat @ added)
+            self._gather(flat @ patch.of(added.reshape(node.shape)))
         shapes = [nodes[i].shape for i in node.inputs]
-        for source, part in zip(node.inputs, transposed(node, rows, shapes), strict=True):
+        for source, part in zip(node.inputs, back(node, patch, shapes), strict=True):
             self._give(source, part)
 
     def through_relu(self, position: int, lines: Lines) -> None:
-        rows = self.rows.pop(position)
-        flat = rows.reshape(len(rows), -1)
+        patch = self.rows.pop(position)
+        flat = patch.rows.reshape(len(patch.rows), -1)
+        lines = lines.of_patch(patch, self.ground.network.nodes[position].shape)
         rising, falling = np.maximum(flat, 0), np.minimum(flat, 0)
         lift = falling @ lines.lift
         self.loss += rounding(flat.shape[1]) * np.abs(lift)
         self._gather(lift)
-        back = rising * lines.below
-        back += falling * lines.above
+        kept = rising * lines.below
+        kept += falling * lines.above
         source = self.ground.network.nodes[position].inputs[0]
-        self.loss += np.abs(back) @ (EPSILON * _most(self.ground.ranges[source]).ravel())
-        self._give(source, back.reshape(rows.shape))
+        self.loss += np.abs(kept) @ (EPSILON * patch.of(_most(self.ground.ranges[source])))
+        self._give(source, Patch(kept.reshape(patch.rows.shape), patch.origin))
 
     def rest_on(self, position: int) -> None:
         self._gather(self._least(position, self.rows.pop(position)))
 
     def settle(self) -> None:
         total, loss = self.constant, self.loss
-        for position, rows in self.rows.items():
-            total = total + (value := self._least(position, rows))
+        for position, patch in self.rows.items():
+            total = total + (value := self._least(position, patch))
             loss = loss + 2 * EPSILON * (np.abs(value) + np.abs(total))
         # The losses are sums of rounded, never negative terms.
         self.best = np.fmax(self.best, lowered(total - 1.001 * loss))
 
-    def _least(self, position: int, rows: Floats) -> Floats:
+    def _least(self, position: int, patch: Patch) -> Floats:
         low, high = self.ground.ranges[position]
-        flat = rows.reshape(len(rows), -1)
+        flat = patch.rows.reshape(len(patch.rows), -1)
         inputs = self.ground.inputs
-        value = least(flat, low.ravel(), high.ravel())
+        value = least(flat, patch.of(low), patch.of(high))
         if position > 0 or inputs.centre is None or not np.isfinite(inputs.radius):
             return value
         free = inputs.high > inputs.low
-        centre = np.where(free, inputs.centre, inputs.low).ravel()
+        centre = patch.of(np.where(free, inputs.centre, inputs.low))
         radius = np.asarray(inputs.radius)
-        return np.fmax(value, least_in_ball(flat, centre, radius, free.ravel().astype(np.float64)))
+        return np.fmax(
+            value, least_in_ball(flat, centre, radius, patch.of(free.astype(np.float64)))
+        )
 
     def _gather(self, values: Floats) -> None:
         self.constant = self.constant + values
         self.loss += EPSILON * np.abs(self.constant)
 
-    def _give(self, position: int, rows: Floats) -> None:
+    def _give(self, position: int, patch: Patch) -> None:
         if position not in self.rows:
-            self.rows[position] = rows
+            self.rows[position] = patch
             return
-        together = self.rows[position] + rows
-        self.rows[position] = together
-        most = EPSILON * _most(self.ground.ranges[position]).ravel()
-        self.loss += np.abs(together).reshape(len(rows), -1) @ most
+        added = together(self.rows[position], patch)
+        self.rows[position] = added
+        most = EPSILON * added.of(_most(self.ground.ranges[position]))
+        self.loss += np.abs(added.rows).reshape(len(added.rows), -1) @ most
 
 
 def _loss(node: Node, inputs: list[Range]) -> Floats | None:

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from robustbench_med.proofs.network import LOCAL, Floats, Node
+from robustbench_med.proofs.proof import Indices
 from robustbench_med.proofs.transposes import transposed
 
 Shape = tuple[int, ...]
+TILE = 8
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,45 @@ class Patch:
 def all_of(rows: Floats) -> Patch:
     """Coefficients `(r, *shape)` of a whole value."""
     return Patch(rows, (0,) * (rows.ndim - 2))
+
+
+def at(columns: Indices, values: Floats, shape: Shape) -> Patch:
+    """Coefficients of a few elements of a value, in the smallest patch that holds them all.
+
+    Args:
+        columns: `(r, t)`, elements of the flat value; all different within a row.
+        values: `(r, t)`, their coefficients.
+        shape: Of the value.
+    """
+    places = np.stack(np.unravel_index(columns, shape))
+    origin = tuple(int(axis.min()) for axis in places[1:])
+    extent = tuple(int(axis.max()) - a + 1 for axis, a in zip(places[1:], origin, strict=True))
+    rows = np.zeros((len(columns), shape[0], *extent))
+    inside = tuple(axis - a for axis, a in zip(places, (0, *origin), strict=True))
+    rows[(np.arange(len(columns))[:, None], *inside)] = values
+    return Patch(rows, origin)
+
+
+def by_tile(columns: Indices, shape: Shape, most: int) -> Iterator[Indices]:
+    """Group rows whose elements lie near each other, so that their patches stay small.
+
+    Args:
+        columns: `(r, t)`, elements of the flat value that a row is about.
+        shape: Of the value.
+        most: Rows of a group.
+
+    Yields:
+        Positions of rows.
+    """
+    if not len(columns):
+        return
+    tiles = [axis[:, 0] // TILE for axis in np.unravel_index(columns, shape)[1:]]
+    order = np.lexsort(tiles) if tiles else np.arange(len(columns))
+    changes = [np.flatnonzero(np.diff(tile[order])) + 1 for tile in tiles]
+    ends = np.unique(np.concatenate([*changes, [len(columns)]])).astype(np.int64)
+    for start, end in pairwise([0, *ends.tolist()]):
+        for first in range(start, end, most):
+            yield order[first : min(first + most, end)]
 
 
 def together(one: Patch, other: Patch) -> Patch:

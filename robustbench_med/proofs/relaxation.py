@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from robustbench_med.proofs.network import Floats
+from robustbench_med.proofs.patches import Patch
+from robustbench_med.proofs.proof import Indices
 from robustbench_med.proofs.rounding import EPSILON, TINY
 
 
@@ -22,9 +24,15 @@ class Lines:
     above: Floats
     lift: Floats
 
-    def of_rows(self, part: slice) -> "Lines":
+    def of_rows(self, part: Indices) -> "Lines":
         """Those of some rows."""
         return self if self.below.ndim == 1 else Lines(self.below[part], self.above, self.lift)
+
+    def of_patch(self, patch: Patch, shape: tuple[int, ...]) -> "Lines":
+        """Those of a patch of a value of this shape."""
+        rows = self.below.shape[:-1]
+        below = patch.cut(self.below.reshape(*rows, *shape)).reshape(*rows, -1)
+        return Lines(below, *(patch.of(each.reshape(shape)) for each in (self.above, self.lift)))
 
 
 def lines(lower: Floats, upper: Floats, slopes: Floats) -> Lines:
