@@ -64,12 +64,12 @@ def convolved(node: Node, x: Floats) -> Floats:
     return np.asarray(together + bias.reshape(-1, *(1,) * (x.ndim - 2)))
 
 
-def offsets(node: Node) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """List each kernel position with how far it lies from the first, in pixels."""
+def offsets(node: Node) -> Iterator[tuple[tuple[slice | int, ...], tuple[int, ...]]]:
+    """List where each kernel position lies in the weight, and how far from the first, in pixels."""
     kernel = node.arrays["weight"].shape[2:]
     for place in itertools.product(*map(range, kernel)):
         steps = zip(place, node.settings["dilation"], strict=True)
-        yield place, tuple(at * dilation for at, dilation in steps)
+        yield (slice(None), slice(None), *place), tuple(at * dilation for at, dilation in steps)
 
 
 def _correlated(node: Node, x: Floats, weight: Floats) -> Floats:
@@ -78,7 +78,7 @@ def _correlated(node: Node, x: Floats, weight: Floats) -> Floats:
     out: Floats = np.zeros((len(x), len(weight), *node.shape[1:]))
     for place, start in offsets(node):
         seen = around[_every(start, stride, node.shape[1:])]
-        out += _channels(weight[(slice(None), slice(None), *place)], seen)
+        out += _channels(weight[place], seen)
     return out
 
 
@@ -88,7 +88,7 @@ def _scattered(node: Node, x: Floats, weight: Floats) -> Floats:
     around: Floats = np.zeros((len(x), weight.shape[1], *whole))
     for place, start in offsets(node):
         at = _every(start, stride, x.shape[2:])
-        around[at] += _channels(weight[(slice(None), slice(None), *place)].T, x)
+        around[at] += _channels(weight[place].T, x)
     inner = _every(padding, [1] * len(stride), node.shape[1:])
     return np.asarray(around[inner])
 
