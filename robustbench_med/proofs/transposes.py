@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from robustbench_med.proofs.evaluation import along, offsets, padded
+from robustbench_med.proofs.evaluation import along, offsets
 from robustbench_med.proofs.network import Floats, Node, size
 
 CACHE = 2**20
@@ -122,13 +122,14 @@ def _scattered(node: Node, rows: Floats, kernel: Floats, shape: tuple[int, ...])
         matrix = np.ascontiguousarray(tap.transpose(0, 2, 1))
         back = (matrix @ flat).reshape(len(rows), groups * inside, *node.shape[1:])
         around[_every(start, stride, node.shape[1:])] += back
-    return around[_every(padding, (1,) * len(padding), shape[1:])]
+    inner: Floats = around[_every(padding, (1,) * len(padding), shape[1:])]
+    return inner
 
 
 def _gathered(node: Node, rows: Floats, kernel: Floats, shape: tuple[int, ...]) -> Floats:
-    padding, stride = (0, 0, *node.settings["padding"]), node.settings["stride"]
+    stride, padding = node.settings["stride"], (0, 0, *node.settings["padding"])
     groups, _, outside = kernel.shape[:3]
-    around = padded(rows, padding, padding)
+    around = np.pad(rows, [(width, width) for width in padding])
     result = np.zeros((len(rows), groups, shape[0] // groups, size(shape[1:])))
     for tap, start in _taps(node, kernel):
         seen = around[_every(start, stride, shape[1:])]

@@ -1,0 +1,365 @@
+"""Derived limits hold in exact arithmetic, and are those of CROWN and of interval bounds."""
+
+import itertools
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linprog
+from torch import nn
+
+from robustbench_med.certify.lirpa import lowest
+from robustbench_med.certify.margin import DenseRows
+from robustbench_med.certify.region import box
+from robustbench_med.certify.trace import trace
+from robustbench_med.proofs.check import check
+from robustbench_med.proofs.derive import derive, limits
+from robustbench_med.proofs.evaluation import forward, values_of_cases
+from robustbench_med.proofs.network import Network, Node, size
+from robustbench_med.proofs.proof import Claims, Cut, InputSet, Leaf, Proof
+
+
+def dense(node, weight, bias):
+    return Node("dense", (node,), (len(bias),), {"weight": weight, "bias": bias})
+
+
+def skipping(stream, *, scale=1.0, power=0.0):
+    """Two inputs, seven ReLUs, two outputs; the first layer is used three times."""
+    drawn = np.random.default_rng(stream)
+
+    def random(*shape):
+        return scale * drawn.normal(size=shape) * 10 ** drawn.uniform(-power, power, size=shape)
+
+    return Network((
+        Node("input", (), (2,)),
+        dense(0, random(3, 2), random(3)),
+        Node("relu", (1,), (3,)),
+        dense(2, random(3, 3), random(3)),
+        Node("sum", (3, 1), (3,)),
+        Node("relu", (4,), (3,)),
+        Node("concat", (5, 2), (6,), {}, {"axis": (0,)}),
+        dense(6, random(1, 6), random(1)),
+        Node("relu", (7,), (1,)),
+        Node("scale", (5,), (3,), {"factor": random(3), "shift": random(1)}),
+        Node("concat", (8, 9), (4,), {}, {"axis": (0,)}),
+        dense(10, random(2, 4), random(2)),
+    ))  # fmt: skip
+
+
+def around(centre, radius):
+    return InputSet(np.asarray(centre) - radius, np.asarray(centre) + radius)
+
+
+def exact_minimum(network, inputs, row, cuts=()):
+    """One linear programme per activation pattern; each half that is cut by its pattern."""
+    count, best = network.nodes[0].shape[0], np.inf
+    relus = [(at, i) for at in network.relus for i in range(size(network.nodes[at].shape))]
+    fixed = {(cut.node, cut.element): cut.side == "high" for cut in cuts if cut.node}
+    for bits in itertools.product((False, True), repeat=len(relus)):
+        on = dict(zip(relus, bits, strict=True))
+        if any(on[key] != side for key, side in fixed.items()):
+            continue
+        points = [np.vstack([np.zeros(count), np.eye(count)])]  # an affine map is known by these
+        above, limit = [], []
+        for at, node in enumerate(network.nodes[1:], start=1):
+            given = [points[i] for i in node.inputs]
+            if node.kind != "relu":
+                points.append(forward(node, given))
+                continue
+            mask = np.array([on[at, i] for i in range(given[0].shape[1])])
+            sign = np.where(mask, -1.0, 1.0)
+            above.append((sign * (given[0][1:] - given[0][0])).T)
+            limit.append(-sign * given[0][0])
+            points.append(mask * given[0])
+        slope, offset = (points[-1][1:] - points[-1][0]) @ row, points[-1][0] @ row
+        found = linprog(
+            slope, np.vstack(above), np.concatenate(limit),
+            bounds=np.stack([inputs.low, inputs.high], axis=1), method="highs",
+        )  # fmt: skip
+        if found.status == 0:
+            best = min(best, found.fun + offset)
+    return best
+
+
+ROWS = np.array([[1.0, 0.0], [0.0, -1.0], [1.0, -1.0]])
+COLUMNS = np.tile([0, 1], (3, 1))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("hidden", ["linear", "intervals"])
+def test_exact_minima_of_a_skip_connected_network_lie_above_its_limits(seed, hidden):
+    network, inputs = skipping(seed), around([0.3, -0.2], 0.5)
+    base = derive(network, inputs, hidden=hidden)
+    found = limits(network, inputs, base, Leaf(0, np.arange(3)), COLUMNS, ROWS)
+    truth = [exact_minimum(network, inputs, row) for row in ROWS]
+    assert (found <= np.array(truth) + 1e-9).all()
+    assert (found > -100).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_exact_ranges_of_what_a_relu_sees_lie_within_a_base(seed):
+    network, inputs = skipping(seed), around([0.3, -0.2], 0.5)
+    base = derive(network, inputs)
+    for relu in network.relus:
+        source = network.nodes[relu].inputs[0]
+        before = Network(network.nodes[: source + 1])
+        for i, row in enumerate(np.eye(size(before.nodes[-1].shape))):
+            if before.relus:
+                assert base.lower[relu][i] <= exact_minimum(before, inputs, row) + 1e-9
+                assert -exact_minimum(before, inputs, -row) - 1e-9 <= base.upper[relu][i]
+
+
+def test_limits_are_exact_where_no_sign_is_open():
+    network, inputs = skipping(1), around([0.3, -0.2], 1e-4)
+    base = derive(network, inputs)
+    found = limits(network, inputs, base, Leaf(0, np.arange(3)), COLUMNS, ROWS)
+    truth = [exact_minimum(network, inputs, row) for row in ROWS]
+    assert np.allclose(found, truth, atol=1e-9)
+
+
+@pytest.mark.parametrize("side", ["low", "high"])
+@pytest.mark.parametrize("seed", range(4))
+def test_exact_minima_of_a_half_lie_above_its_limits_with_any_slope_and_multiplier(seed, side):
+    network, inputs = skipping(seed), around([0.3, -0.2], 0.5)
+    base, stream = derive(network, inputs), np.random.default_rng(seed)
+    element = int(np.argmin(np.abs(base.lower[5] + base.upper[5])))
+    cuts = (Cut(5, element, side), Cut(2, 0, "high"))
+    truth = np.array([exact_minimum(network, inputs, row, cuts) for row in ROWS])
+    tightest = np.full(3, -np.inf)
+    for _ in range(20):
+        slopes = {at: stream.random((3, *network.nodes[at].shape)) for at in (2, 8)}
+        leaf = Leaf(0, np.arange(3), cuts, slopes, stream.exponential(size=(3, 2)))
+        found = limits(network, inputs, base, leaf, COLUMNS, ROWS)
+        assert (found <= truth + 1e-9).all()
+        tightest = np.maximum(tightest, found)
+    assert (tightest > -100).all()
+
+
+def test_a_multiplier_of_a_cut_closes_what_the_cut_alone_leaves():
+    # x - relu(x) is 0 on the high side; with z = x the line alone gives nothing of x itself.
+    network = Network((
+        Node("input", (), (1,)),
+        dense(0, np.array([[1.0]]), np.zeros(1)),
+        Node("relu", (1,), (1,)),
+        Node("concat", (1, 2), (2,), {}, {"axis": (0,)}),
+    ))  # fmt: skip
+    inputs = InputSet(np.array([-1.0]), np.array([1.0]))
+    base, cuts = derive(network, inputs), (Cut(2, 0, "high"),)
+    row, column = np.array([[1.0, 0.0]]), np.array([[0, 1]])
+    plain = limits(network, inputs, base, Leaf(0, np.arange(1), cuts), column, row)
+    held = Leaf(0, np.arange(1), cuts, multipliers=np.array([[1.0]]))
+    better = limits(network, inputs, base, held, column, row)
+    assert plain == pytest.approx(-1)
+    assert better == pytest.approx(0)
+
+
+def exactly(network, point):
+    """Compute a network of dense, scale, sum, concat and ReLU nodes in rational numbers."""
+    found = [[Fraction(float(x)) for x in point]]
+    for node in network.nodes[1:]:
+        given = [found[i] for i in node.inputs]
+        arrays = {name: array.astype(object) for name, array in node.arrays.items()}
+        match node.kind:
+            case "dense":
+                rows = [[Fraction(w) for w in row] for row in node.arrays["weight"].tolist()]
+                bias = node.arrays["bias"].tolist()
+                value = [
+                    sum((w * x for w, x in zip(row, given[0], strict=True)), Fraction(b))
+                    for row, b in zip(rows, bias, strict=True)
+                ]
+            case "scale":
+                factor, added = (
+                    np.broadcast_to(arrays[name], node.shape) for name in ("factor", "shift")
+                )
+                value = [
+                    Fraction(f) * x + Fraction(a)
+                    for f, x, a in zip(factor, given[0], added, strict=True)
+                ]
+            case "sum":
+                value = [sum(each) for each in zip(*given, strict=True)]
+            case "concat":
+                value = list(itertools.chain(*given))
+            case "relu":
+                value = [max(x, Fraction(0)) for x in given[0]]
+        found.append(value)
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), power=st.sampled_from([0, 1, 4, 9]),
+    radius=st.sampled_from([0.0, 1e-17, 1e-9, 1e-3, 1.0]), ball=st.booleans(),
+)  # fmt: skip
+def test_no_point_of_the_set_breaks_a_limit_in_exact_arithmetic(seed, power, radius, ball):
+    network, stream = skipping(seed, power=power), np.random.default_rng(seed)
+    centre = stream.normal(size=2)
+    inputs = around(centre, radius)
+    if ball:
+        inputs = InputSet(inputs.low, inputs.high, centre, radius / 2)
+    base = derive(network, inputs)
+    leaf = Leaf(0, np.arange(3))
+    found = limits(network, inputs, base, leaf, COLUMNS, ROWS)
+    apart = Proof(inputs, Claims(COLUMNS, ROWS, np.full(3, -np.inf)))
+    found = np.maximum(found, check(network, apart))
+    corners = [
+        np.array(each) for each in itertools.product(*zip(inputs.low, inputs.high, strict=True))
+    ]
+    points = [centre] if ball else [centre, *corners, stream.uniform(inputs.low, inputs.high)]
+    for point in points:
+        values = exactly(network, point)
+        for relu in network.relus:
+            seen = values[network.nodes[relu].inputs[0]]
+            assert all(
+                Fraction(x) <= z for x, z in zip(base.lower[relu].tolist(), seen, strict=True)
+            )
+            assert all(
+                Fraction(x) >= z for x, z in zip(base.upper[relu].tolist(), seen, strict=True)
+            )
+        for row, limit in zip(ROWS.tolist(), found.tolist(), strict=True):
+            total = sum(Fraction(w) * x for w, x in zip(row, values[-1], strict=True))
+            assert total >= Fraction(limit)
+
+
+def cancelling():
+    """Computes (x - 1) - x, which at 10^16 a float cannot hold."""
+    return Network((
+        Node("input", (), (2,)),
+        dense(0, np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([-1.0, 0.0])),
+        Node("relu", (1,), (2,)),
+        dense(2, np.array([[1.0, -1.0]]), np.zeros(1)),
+    ))  # fmt: skip
+
+
+def test_rounding_alone_would_break_a_limit_and_its_error_term_keeps_it():
+    network, point = cancelling(), np.array([1e16, 1e16])
+    exact = exactly(network, point)[-1][0]
+    naive = values_of_cases(network, point[None])[-1][0, 0]
+    assert exact == -1
+    assert Fraction(naive) > exact
+    inputs = InputSet(point, point)
+    base = derive(network, inputs)
+    column, row = np.array([[0]]), np.ones((1, 1))
+    found = limits(network, inputs, base, Leaf(0, np.arange(1)), column, row)
+    plain = check(network, Proof(inputs, Claims(column, row, np.array([-np.inf]))))
+    assert -200 < found[0] <= -1
+    assert plain[0] <= -1
+
+
+@pytest.mark.parametrize("accounted", [True, False])
+def test_a_coefficient_that_rounds_on_its_way_back_breaks_a_limit_unless_paid_for(
+    accounted, monkeypatch
+):
+    # The products of both layers cancel but for 1, which rounded coefficients cannot hold.
+    one, two = np.array([[1e8 + 1, 1.0], [1e8, 1.0]]), np.array([[1e8, -(1e8 + 1)]])
+    network = Network((
+        Node("input", (), (2,)), dense(0, one, np.zeros(2)), dense(1, two, np.zeros(1)),
+    ))  # fmt: skip
+    point = np.array([2.0**20 + 1 / 3, 0.0])
+    exact = exactly(network, point)[-1][0]
+    inputs, claims = InputSet(point, point), Claims(
+        np.zeros((2, 1), np.int64), np.array([[1 / 3], [-1 / 3]]), np.full(2, -np.inf)
+    )  # fmt: skip
+    if not accounted:
+        for module in ("rounding", "intervals", "linear"):
+            monkeypatch.setattr(f"robustbench_med.proofs.{module}.rounding", lambda terms: 0.0)
+            monkeypatch.setattr("robustbench_med.proofs.linear.EPSILON", 0.0)
+    found = check(network, Proof(inputs, claims))
+    truth = [Fraction(value) * exact for value in (1 / 3, -1 / 3)]
+    holds = all(Fraction(limit) <= value for limit, value in zip(found, truth, strict=True))
+    assert holds == accounted
+
+
+def twin(network, shape):
+    """Write a torch sequence of convolutions, linear layers and ReLU out."""
+    nodes = [Node("input", (), shape)]
+    for layer in network:
+        last, shape = len(nodes) - 1, nodes[-1].shape
+        out = tuple(layer(torch.zeros(1, *shape, dtype=torch.float64)).shape[1:])
+        arrays = {name: each.numpy(force=True) for name, each in layer.named_parameters()}
+        match layer:
+            case nn.Linear():
+                nodes.append(Node("dense", (last,), out, arrays))
+            case nn.ReLU():
+                nodes.append(Node("relu", (last,), out))
+            case nn.Flatten():
+                nodes.append(Node("reshape", (last,), out))
+            case _:
+                kind = "conv" if isinstance(layer, nn.Conv2d) else "conv_transpose"
+                names = ["stride", "padding", "dilation"]
+                names += ["output_padding"] if kind == "conv_transpose" else []
+                settings = {name: tuple(getattr(layer, name)) for name in names}
+                settings["groups"] = (layer.groups,)
+                nodes.append(Node(kind, (last,), out, arrays, settings))
+    return Network(tuple(nodes))
+
+
+TWINS = {
+    "dense": lambda: [nn.Flatten(), nn.Linear(36, 10), nn.ReLU(), nn.Linear(10, 8), nn.ReLU(),
+                      nn.Linear(8, 4)],
+    "down and up": lambda: [nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(),
+                            nn.Conv2d(4, 4, 2, stride=2, groups=2), nn.ReLU(),
+                            nn.ConvTranspose2d(4, 3, 2, 2), nn.ReLU(), nn.Conv2d(3, 2, 3),
+                            nn.Flatten()],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_limits_are_those_of_auto_lirpa(name):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch_network = nn.Sequential(*TWINS[name]()).double().eval()
+        centre = torch.rand(1, 1, 6, 6, dtype=torch.float64)
+    network = twin(torch_network, (1, 6, 6))
+    low, high = centre - 0.05, centre + 0.05
+    inputs = InputSet(low[0].numpy(), high[0].numpy())
+    outputs = size(network.nodes[-1].shape)
+    rows = np.random.default_rng(0).normal(size=(6, outputs))
+    columns = np.tile(np.arange(outputs), (6, 1))
+    base = derive(network, inputs)
+    found = limits(network, inputs, base, Leaf(0, np.arange(6)), columns, rows)
+    plain = check(network, Proof(inputs, Claims(columns, rows, np.full(6, -np.inf))))
+    traced, region = trace(torch_network, centre), box(low, high)
+    crown, ibp = (
+        lowest(traced, region, DenseRows(torch.tensor(rows)), method).numpy()
+        for method in ("crown", "ibp")
+    )
+    assert np.allclose(found, crown, atol=1e-6)
+    assert (plain >= ibp - 1e-9).all()
+    assert (plain <= found + 1e-6).all()
+
+
+def test_an_affine_network_over_a_ball_cut_with_a_box_has_the_better_of_both():
+    weight, centre = np.array([[3.0, 4.0], [1.0, 0.0]]), np.array([0.5, 0.5])
+    network = Network((Node("input", (), (2,)), dense(0, weight, np.zeros(2))))
+    columns, rows = np.array([[0], [1]]), np.ones((2, 1))
+    reach = np.array([0.1, 0.5])
+    inputs = InputSet(centre - reach, centre + reach, centre, 0.2)
+    base = derive(network, inputs)
+    found = limits(network, inputs, base, Leaf(0, np.arange(2)), columns, rows)
+    assert found == pytest.approx([3.5 - 0.2 * 5, 0.5 - 0.1], abs=1e-9)
+    still = InputSet(np.array([0.5, 0.3]), np.array([0.5, 0.7]), centre, 0.15)
+    found = limits(network, still, base, Leaf(0, np.arange(2)), columns, rows)
+    assert found == pytest.approx([3.5 - 0.15 * 4, 0.5], abs=1e-9)
+
+
+def test_rows_in_small_parts_have_the_same_limits():
+    network, inputs = skipping(2), around([0.3, -0.2], 0.5)
+    whole, parts = derive(network, inputs), derive(network, inputs, budget=1)
+    for relu in network.relus:
+        assert np.allclose(whole.lower[relu], parts.lower[relu], atol=1e-12)
+        assert np.allclose(whole.upper[relu], parts.upper[relu], atol=1e-12)
+
+
+def test_numbers_that_overflow_give_no_limit():
+    huge = np.array([[1e200, 1e200]])
+    network = Network((
+        Node("input", (), (2,)), dense(0, huge, np.zeros(1)), dense(1, huge[:, :1], np.zeros(1)),
+    ))  # fmt: skip
+    inputs = InputSet(np.ones(2), np.ones(2))
+    found = check(
+        network, Proof(inputs, Claims(np.array([[0]]), np.ones((1, 1)), np.array([-np.inf])))
+    )
+    assert found[0] == -np.inf
