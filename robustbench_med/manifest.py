@@ -29,6 +29,8 @@ CERTIFICATE_METRICS = {
     "falsified": {"better": "lower", "patient": "mean", "unit": ""},
     "undecided": {"better": "lower", "patient": "mean", "unit": ""},
     "margin_bound": {"better": "higher", "patient": "mean", "unit": "logits"},
+    "abstained": {"better": "lower", "patient": "mean", "unit": ""},
+    "radius": {"better": "higher", "patient": "mean", "unit": ""},
 }
 
 

@@ -25,6 +25,8 @@ PROOFS: dict[str, Better] = {
     "falsified": "lower",
     "undecided": "lower",
     "margin_bound": "higher",
+    "abstained": "lower",
+    "radius": "higher",
 }
 
 
