@@ -92,7 +92,7 @@ def _shape(node: Node, shapes: Sequence[tuple[int, ...]]) -> str | None:
         return wrong
     try:
         # Twice the same: what mixes cases up shows in the shape.
-        found = forward(node, [np.zeros((2, *shape)) for shape in shapes]).shape[:]
+        found = forward(node, [np.zeros((2, *shape)) for shape in shapes]).shape
     except (ValueError, IndexError) as error:
         return f"cannot be computed: {error}"
     return None if found == (2, *node.shape) else f"has shape {found[1:]}, says {node.shape}"
@@ -102,9 +102,9 @@ def _operands(node: Node, given: tuple[int, ...]) -> str | None:
     arrays = node.arrays
     match node.kind:
         case "conv" | "conv_transpose":
-            right = (
-                arrays["weight"].ndim == len(given) + 1 and arrays["bias"].shape == (node.shape[:1])
-            )
+            right = arrays["weight"].ndim == len(given) + 1 == len(node.shape) + 1
+            right = right and arrays["bias"].shape == node.shape[:1]
+            right = right and _lengths(node, given) == node.shape[1:]
         case "dense":
             right = len(given) == 1 and arrays["weight"].shape == node.shape + given
             right = right and arrays["bias"].shape == node.shape
@@ -119,6 +119,18 @@ def _operands(node: Node, given: tuple[int, ...]) -> str | None:
             right = True
     shapes = {name: array.shape for name, array in arrays.items()}
     return None if right else f"cannot apply arrays of shapes {shapes} to a value of shape {given}"
+
+
+def _lengths(node: Node, given: tuple[int, ...]) -> tuple[int, ...]:
+    stride, padding, dilation = (node.settings[name] for name in ("stride", "padding", "dilation"))
+    kernel = node.arrays["weight"].shape[2:]
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    if node.kind == "conv":
+        axes = zip(given[1:], reach, stride, padding, strict=True)
+        return tuple((n + 2 * p - r) // s + 1 for n, r, s, p in axes)
+    more = node.settings["output_padding"]
+    axes_up = zip(given[1:], reach, stride, padding, more, strict=True)
+    return tuple((n - 1) * s - 2 * p + r + m for n, r, s, p, m in axes_up)
 
 
 def _fits(shape: tuple[int, ...], given: tuple[int, ...]) -> bool:
