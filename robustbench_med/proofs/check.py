@@ -76,7 +76,7 @@ def verified(ground: Ground, base: Base, position: int, budget: int = CHUNK) -> 
                 lower, upper = base.lower[relu], base.upper[relu]
                 low, high = ground.ranges[node.inputs[0]]
                 short = ~(low >= lower), ~(high <= upper)
-                low, high = sharpened(ground, node.inputs[0], *short, budget)
+                low, high = sharpened(ground, node.inputs[0], short, budget, (lower, upper))
                 _follows(f"base {position}'s lower limit of ReLU {relu}", lower, low)
                 _follows(f"base {position}'s upper limit of ReLU {relu}", -upper, -high)
                 settle(ground, relu, (lower, upper), base.slopes[relu])
@@ -112,7 +112,8 @@ def _at_most(derived: Floats, proof: Proof, position: int, ground: Ground, budge
     for leaf in proof.leaves:
         if leaf.base == position:
             columns, values = claims.columns[leaf.rows], claims.values[leaf.rows]
-            found = on_leaf(ground, base, leaf, columns, values, budget=budget)
+            enough = claims.limits[leaf.rows]
+            found = on_leaf(ground, base, leaf, columns, values, enough=enough, budget=budget)
             derived[leaf.rows] = np.minimum(derived[leaf.rows], found)
 
 

@@ -1,12 +1,12 @@
 """Limits of what a network's ReLUs see and of claims, derived rigorously in float64."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robustbench_med.proofs.evaluation import values as values_of
 from robustbench_med.proofs.intervals import Range
 from robustbench_med.proofs.linear import CHUNK, Ground, lowest
 from robustbench_med.proofs.network import Floats, Network
@@ -40,26 +40,27 @@ def derive(
         budget: Bytes that one array of coefficients may take.
 
     Returns:
-        A base; its limits a little wider than derived, so that they are derived
-        again where sums are rounded otherwise.
+        A base; its limits a little wider than derived, so that they are derived again where sums
+        are rounded otherwise.
     """
-    base = Base(tuple(cuts), {}, {}, {})
-    lower, upper, chosen = dict(base.lower), dict(base.upper), dict(base.slopes)
+    lower: dict[int, Floats] = {}
+    upper: dict[int, Floats] = {}
+    chosen: dict[int, Floats] = {}
     ground = Ground(network, halved(inputs, cuts))
+    middle = values_of(network, ground.inputs.low / 2 + ground.inputs.high / 2)
     with np.errstate(over="ignore", invalid="ignore"):
         for position, node in enumerate(network.nodes):
             if node.kind == "relu":
                 source = node.inputs[0]
                 found = ground.ranges[source]
                 if hidden == "linear":
-                    opened = (found[0] < 0) & (found[1] > 0)
-                    found = sharpened(ground, source, opened, opened, budget)
+                    found = _settled(ground, source, middle[source] > 0, budget)
                 low, high = _rounded(found)
                 slope = steepest(low, high) if slopes is None else slopes[position]
                 lower[position], upper[position], chosen[position] = low, high, slope
                 settle(ground, position, (low, high), slope)
             ground.add()
-    return replace(base, lower=lower, upper=upper, slopes=chosen)
+    return Base(tuple(cuts), lower, upper, chosen)
 
 
 def settle(ground: Ground, position: int, limits: Range, slopes: Floats) -> None:
@@ -70,28 +71,45 @@ def settle(ground: Ground, position: int, limits: Range, slopes: Floats) -> None
     ground.lines[position] = lines(*limits, slopes)
 
 
+def _settled(ground: Ground, node: int, rising: NDArray[np.bool_], budget: int) -> Range:
+    """Bound what intervals leave open: on the side where its sign may be settled, then on both."""
+    low, high = ground.ranges[node]
+    nothing = np.zeros(low.shape)
+    opened = (low < 0) & (high > 0)
+    enough = nothing, nothing
+    low, high = sharpened(ground, node, (opened & rising, opened & ~rising), budget, enough)
+    opened &= (low < 0) & (high > 0)
+    other = sharpened(ground, node, (opened & ~rising, opened & rising), budget)
+    return np.maximum(low, other[0]), np.minimum(high, other[1])
+
+
 def sharpened(
-    ground: Ground, node: int, below: NDArray[np.bool_], above: NDArray[np.bool_], budget: int
+    ground: Ground,
+    node: int,
+    which: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    budget: int,
+    enough: Range | None = None,
 ) -> Range:
     """Bound some elements of a node's value by going back to the input, the others by intervals.
 
     Args:
         ground: Up to this node.
         node: Its position.
-        below: Which elements to bound from below, of its shape.
-        above: Which from above.
+        which: Elements to bound from below, and those from above, of its shape.
         budget: Bytes of one array of coefficients.
+        enough: Of its shape: limits beyond these need not be closer.
 
     Returns:
         What its value is at least and at most.
     """
     low, high = (limit.copy() for limit in ground.ranges[node])
-    for limit, which, sign in ((low, below, 1.0), (high, above, -1.0)):
-        elements, step = np.flatnonzero(which), ground.rows_at_once(budget)
+    for side, (limit, sign) in enumerate(((low, 1.0), (high, -1.0))):
+        elements, step = np.flatnonzero(which[side]), ground.rows_at_once(budget)
         for part in by_tile(elements[:, None], low.shape, step):
             some = elements[part]
             rows = at(some[:, None], np.full((len(some), 1), sign), low.shape)
-            found = lowest(ground, {node: rows}, ground.lines)
+            far = None if enough is None else sign * enough[side].flat[some]
+            found = lowest(ground, {node: rows}, ground.lines, far)
             better = np.fmax if sign > 0 else np.fmin
             limit.flat[some] = better(limit.flat[some], sign * found)
     return low, high
@@ -106,11 +124,12 @@ def standing(network: Network, inputs: InputSet, base: Base) -> Ground:
         base: Whose limits hold.
     """
     ground = Ground(network, halved(inputs, base.cuts))
-    for position, node in enumerate(network.nodes):
-        if node.kind == "relu":
-            limits = base.lower[position], base.upper[position]
-            settle(ground, position, limits, base.slopes[position])
-        ground.add()
+    with np.errstate(over="ignore", invalid="ignore"):
+        for position, node in enumerate(network.nodes):
+            if node.kind == "relu":
+                limits = base.lower[position], base.upper[position]
+                settle(ground, position, limits, base.slopes[position])
+            ground.add()
     return ground
 
 
@@ -141,6 +160,7 @@ def on_leaf(
     columns: Indices,
     values: Floats,
     *,
+    enough: Floats | None = None,
     budget: int = CHUNK,
 ) -> Floats:
     """Bound rows from below on a leaf; without one by intervals, the last affine nodes with them.
@@ -151,6 +171,7 @@ def on_leaf(
         leaf: None for intervals.
         columns: `(n, t)`, of the flat output.
         values: `(n, t)`.
+        enough: `(n,)`: limits above these need not be closer.
         budget: Bytes of one array of coefficients.
 
     Returns:
@@ -165,7 +186,7 @@ def on_leaf(
             if leaf is not None:
                 _multiply(ground, begun, leaf, some)
             here = drawn and {node: each.of_rows(some) for node, each in drawn.items()}
-            found[some] = lowest(ground, begun, here)
+            found[some] = lowest(ground, begun, here, None if enough is None else enough[some])
     return found
 
 

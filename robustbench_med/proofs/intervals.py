@@ -8,7 +8,7 @@ import numpy as np
 from robustbench_med.proofs.evaluation import forward
 from robustbench_med.proofs.network import Floats, Node, size
 from robustbench_med.proofs.proof import InputSet
-from robustbench_med.proofs.rounding import TINY, centred, rounding
+from robustbench_med.proofs.rounding import TINY, centred, lowered, rounding
 
 Range = tuple[Floats, Floats]
 MONOTONE = ("relu", "reshape", "permute", "take", "pad", "concat")
@@ -41,7 +41,7 @@ def interval(node: Node, inputs: Sequence[Range]) -> Range:
     wide = reach + error * (np.abs(middle) + reach)
     value = forward(node, [middle[None]])[0]
     width = forward(magnitude(node, error), [wide[None]])[0] + TINY
-    return np.nextafter(value - width, -np.inf), np.nextafter(value + width, np.inf)
+    return lowered(value - width), -lowered(-value - width)
 
 
 def magnitude(node: Node, bias: float = 1.0) -> Node:

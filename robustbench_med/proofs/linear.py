@@ -15,6 +15,7 @@ from robustbench_med.proofs.rounding import EPSILON, TINY, least, least_in_ball,
 from robustbench_med.proofs.transposes import fan_out, shift
 
 CHUNK = 2**26
+FEW = 0.8  # of the rows: copying what is left costs as much as a few steps with it
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,12 @@ class Ground:
         return max(1, budget // (8 * max(size(node.shape) for node in self.network.nodes)))
 
 
-def lowest(ground: Ground, rows: Mapping[int, Patch], lines: Mapping[int, Lines] | None) -> Floats:
+def lowest(
+    ground: Ground,
+    rows: Mapping[int, Patch],
+    lines: Mapping[int, Lines] | None,
+    enough: Floats | None = None,
+) -> Floats:
     """Bound sums of linear functions of some nodes' values from below, over the set of `ground`.
 
     Backward substitution: the coefficients of a value become coefficients of what it is computed
@@ -63,6 +69,7 @@ def lowest(ground: Ground, rows: Mapping[int, Patch], lines: Mapping[int, Lines]
         ground: Of at least all nodes up to the last of `rows`.
         rows: Coefficients by node, of `r` rows each.
         lines: Of each ReLU; None to bound what comes out of every ReLU by its range.
+        enough: `(r,)`: a row whose limit is above that need not be bounded more closely.
 
     Returns:
         `(r,)`; minus infinity where float64 overflows.
@@ -70,10 +77,10 @@ def lowest(ground: Ground, rows: Mapping[int, Patch], lines: Mapping[int, Lines]
     Source: Zhang et al., NeurIPS 2018, arXiv:1811.00866, section 3 (CROWN).
     """
     count = len(next(iter(rows.values())).rows)
-    state = _Descent(ground, dict(rows), count)
+    state = _Descent(ground, dict(rows), count, enough)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for position in range(max(rows), 0, -1):
-            if position not in state.rows:
+            if position not in state.rows or not len(state.alive):
                 continue
             if ground.network.nodes[position].kind != "relu":
                 state.through_affine(position)
@@ -81,6 +88,7 @@ def lowest(ground: Ground, rows: Mapping[int, Patch], lines: Mapping[int, Lines]
                 state.rest_on(position)
             else:
                 state.settle()
+                state.drop()
                 state.through_relu(position, lines[position])
         state.settle()
         return np.where(np.isfinite(state.best), state.best, -np.inf)
@@ -89,8 +97,11 @@ def lowest(ground: Ground, rows: Mapping[int, Patch], lines: Mapping[int, Lines]
 class _Descent:
     """The coefficients that are left, what was gathered beside them, and what rounding may cost."""
 
-    def __init__(self, ground: Ground, rows: dict[int, Patch], count: int) -> None:
-        self.ground, self.rows = ground, rows
+    def __init__(
+        self, ground: Ground, rows: dict[int, Patch], count: int, enough: Floats | None
+    ) -> None:
+        self.ground, self.rows, self.enough = ground, rows, enough
+        self.alive = np.arange(count)
         self.constant = np.zeros(count)
         # Underflow: each coefficient and each sum hides less than TINY.
         hidden = sum(float(magnitudes.sum()) for magnitudes in map(_most, ground.ranges))
@@ -113,7 +124,8 @@ class _Descent:
     def through_relu(self, position: int, lines: Lines) -> None:
         patch = self.rows.pop(position)
         flat = patch.rows.reshape(len(patch.rows), -1)
-        lines = lines.of_patch(patch, self.ground.network.nodes[position].shape)
+        shape = self.ground.network.nodes[position].shape
+        lines = lines.of_rows(self.alive).of_patch(patch, shape)
         rising, falling = np.maximum(flat, 0), np.minimum(flat, 0)
         lift = falling @ lines.lift
         self.loss += rounding(flat.shape[1]) * np.abs(lift)
@@ -133,7 +145,22 @@ class _Descent:
             total = total + (value := self._least(position, patch))
             loss = loss + 2 * EPSILON * (np.abs(value) + np.abs(total))
         # The losses are sums of rounded, never negative terms.
-        self.best = np.fmax(self.best, lowered(total - 1.001 * loss))
+        found = lowered(total - 1.001 * loss)
+        self.best[self.alive] = np.fmax(self.best[self.alive], found)
+
+    def drop(self) -> None:
+        """Go on without the rows that have enough, as soon as they are many."""
+        if self.enough is None:
+            return
+        kept = ~(self.best[self.alive] > self.enough[self.alive])
+        if kept.mean() > FEW:
+            return
+        self.alive, self.constant, self.loss = (
+            self.alive[kept],
+            self.constant[kept],
+            self.loss[kept],
+        )
+        self.rows = {at: Patch(patch.rows[kept], patch.origin) for at, patch in self.rows.items()}
 
     def _least(self, position: int, patch: Patch) -> Floats:
         low, high = self.ground.ranges[position]
@@ -170,7 +197,7 @@ def _loss(node: Node, inputs: list[Range]) -> Floats | None:
     loss = np.zeros(size(node.shape))
     if terms:
         weighed = forward(magnitude(node, 0.0), [_most(inputs[0])[None]])[0]
-        loss += rounding(terms) * weighed.ravel()
+        loss += rounding(terms) * (weighed.ravel() + TINY)
     if added is not None:
         loss += rounding(loss.size) * np.abs(added)
     return loss if terms or added is not None else None

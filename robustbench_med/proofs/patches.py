@@ -123,7 +123,8 @@ def back(node: Node, patch: Patch, shapes: Sequence[Shape]) -> Iterator[Patch]:
         One patch for each input.
     """
     concat_elsewhere = node.kind == "concat" and node.settings["axis"][0] != 0
-    if node.kind not in LOCAL or concat_elsewhere or not patch.origin:
+    beside = node.kind == "conv" and not _reaches_inside(node)
+    if node.kind not in LOCAL or concat_elsewhere or beside or not patch.origin:
         for rows in transposed(node, patch.whole(node.shape).rows, shapes):
             yield all_of(rows)
     elif node.kind == "conv":
@@ -197,3 +198,8 @@ def _span(node: Node) -> list[int]:
     """How far a kernel reaches along each axis, in pixels, both ends counted."""
     kernel = node.arrays["weight"].shape[2:]
     return [d * (k - 1) + 1 for d, k in zip(node.settings["dilation"], kernel, strict=True)]
+
+
+def _reaches_inside(node: Node) -> bool:
+    """Whether each output of a convolution reads at least one pixel of the image."""
+    return all(p < k for p, k in zip(node.settings["padding"], _span(node), strict=True))

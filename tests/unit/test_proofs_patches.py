@@ -36,6 +36,7 @@ MADE = [
     lambda rng: conv("conv", (3, 12, 11), rng, stride=(2, 2)),
     lambda rng: conv("conv", (3, 12, 11), rng, stride=(2, 1), dilation=(2, 3), padding=(2, 0)),
     lambda rng: conv("conv", (3, 12, 11), rng, **TWO),
+    lambda rng: conv("conv", (3, 12, 11), rng, padding=(4, 1)),
     lambda rng: conv("conv_transpose", (3, 7, 6), rng, **TWO),
     lambda rng: conv("conv_transpose", (3, 7, 6), rng, stride=(2, 2), output_padding=(1, 0)),
     lambda rng: conv("conv_transpose", (3, 7, 6), rng, stride=(3, 1), dilation=(2, 1)),
