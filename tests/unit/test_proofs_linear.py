@@ -1,20 +1,14 @@
-"""Derived limits hold in exact arithmetic, and are those of CROWN and of interval bounds."""
+"""Derived limits hold in exact arithmetic and against exact minima of tiny networks."""
 
 import itertools
 from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
-from torch import nn
 
-from robustbench_med.certify.lirpa import lowest
-from robustbench_med.certify.margin import DenseRows
-from robustbench_med.certify.region import box
-from robustbench_med.certify.trace import trace
 from robustbench_med.proofs.check import check
 from robustbench_med.proofs.derive import derive, limits
 from robustbench_med.proofs.evaluation import forward, values_of_cases
@@ -270,65 +264,6 @@ def test_a_coefficient_that_rounds_on_its_way_back_breaks_a_limit_unless_paid_fo
     truth = [Fraction(value) * exact for value in (1 / 3, -1 / 3)]
     holds = all(Fraction(limit) <= value for limit, value in zip(found, truth, strict=True))
     assert holds == accounted
-
-
-def twin(network, shape):
-    """Write a torch sequence of convolutions, linear layers and ReLU out."""
-    nodes = [Node("input", (), shape)]
-    for layer in network:
-        last, shape = len(nodes) - 1, nodes[-1].shape
-        out = tuple(layer(torch.zeros(1, *shape, dtype=torch.float64)).shape[1:])
-        arrays = {name: each.numpy(force=True) for name, each in layer.named_parameters()}
-        match layer:
-            case nn.Linear():
-                nodes.append(Node("dense", (last,), out, arrays))
-            case nn.ReLU():
-                nodes.append(Node("relu", (last,), out))
-            case nn.Flatten():
-                nodes.append(Node("reshape", (last,), out))
-            case _:
-                kind = "conv" if isinstance(layer, nn.Conv2d) else "conv_transpose"
-                names = ["stride", "padding", "dilation"]
-                names += ["output_padding"] if kind == "conv_transpose" else []
-                settings = {name: tuple(getattr(layer, name)) for name in names}
-                settings["groups"] = (layer.groups,)
-                nodes.append(Node(kind, (last,), out, arrays, settings))
-    return Network(tuple(nodes))
-
-
-TWINS = {
-    "dense": lambda: [nn.Flatten(), nn.Linear(36, 10), nn.ReLU(), nn.Linear(10, 8), nn.ReLU(),
-                      nn.Linear(8, 4)],
-    "down and up": lambda: [nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(),
-                            nn.Conv2d(4, 4, 2, stride=2, groups=2), nn.ReLU(),
-                            nn.ConvTranspose2d(4, 3, 2, 2), nn.ReLU(), nn.Conv2d(3, 2, 3),
-                            nn.Flatten()],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", TWINS)
-def test_limits_are_those_of_auto_lirpa(name):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        torch_network = nn.Sequential(*TWINS[name]()).double().eval()
-        centre = torch.rand(1, 1, 6, 6, dtype=torch.float64)
-    network = twin(torch_network, (1, 6, 6))
-    low, high = centre - 0.05, centre + 0.05
-    inputs = InputSet(low[0].numpy(), high[0].numpy())
-    outputs = size(network.nodes[-1].shape)
-    rows = np.random.default_rng(0).normal(size=(6, outputs))
-    columns = np.tile(np.arange(outputs), (6, 1))
-    base = derive(network, inputs)
-    found = limits(network, inputs, base, Leaf(0, np.arange(6)), columns, rows)
-    plain = check(network, Proof(inputs, Claims(columns, rows, np.full(6, -np.inf))))
-    traced, region = trace(torch_network, centre), box(low, high)
-    crown, ibp = (
-        lowest(traced, region, DenseRows(torch.tensor(rows)), method).numpy()
-        for method in ("crown", "ibp")
-    )
-    assert np.allclose(found, crown, atol=1e-6)
-    assert (plain >= ibp - 1e-9).all()
-    assert (plain <= found + 1e-6).all()
 
 
 def test_an_affine_network_over_a_ball_cut_with_a_box_has_the_better_of_both():
