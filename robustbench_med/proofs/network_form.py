@@ -1,5 +1,6 @@
 """Whether a network written out is one: nodes of the shapes they say, finite numbers in them."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,8 +37,8 @@ def well_formed(network: Network) -> None:
     """
     if not network.nodes or network.nodes[0].kind != "input":
         raise IntegrityError("the first node of a network must be its input")
-    for position, node in enumerate(network.nodes[1:], start=1):
-        problem = _problem(position, node, network.nodes)
+    for position, node in enumerate(network.nodes):
+        problem = _whole(node) or (_problem(position, node, network.nodes) if position else None)
         if problem:
             raise IntegrityError(f"node {position} ({node.kind}) of the network {problem}")
 
@@ -52,6 +53,13 @@ def _problem(position: int, node: Node, nodes: Sequence[Node]) -> str | None:
         return f"must read earlier nodes, reads {node.inputs}"
     shapes = [nodes[i].shape for i in node.inputs]
     return _arrays(node) or _settings(node, shapes[0]) or _shape(node, shapes)
+
+
+def _whole(node: Node) -> str | None:
+    numbers = [*node.inputs, *node.shape, *itertools.chain(*node.settings.values())]
+    if not all(isinstance(number, int | np.integer) for number in numbers):
+        return f"must be described by whole numbers, got {numbers}"
+    return None if all(length > 0 for length in node.shape) else f"has shape {node.shape}"
 
 
 def _arrays(node: Node) -> str | None:

@@ -34,9 +34,10 @@ def check_claims(network: Network, claims: Claims) -> None:
         IntegrityError: If they name no outputs of the network, or NaN.
     """
     outputs, columns = size(network.nodes[-1].shape), claims.columns
-    if columns.ndim != 2 or columns.dtype != np.int64:
+    if columns.ndim != 2 or columns.shape[1] < 1 or columns.dtype != np.int64:
         raise IntegrityError(
-            f"the claims' columns must be (r, t) int64, got {columns.shape} {columns.dtype}"
+            f"the claims' columns must be (r, t) int64, t at least 1, "
+            f"got {columns.shape} {columns.dtype}"
         )
     _numbers("the claims' values", claims.values, columns.shape)
     if claims.limits.shape != columns.shape[:1] or claims.limits.dtype != np.float64:

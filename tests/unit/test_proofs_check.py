@@ -203,6 +203,8 @@ TAMPERED = {
         with_claims(p, limits=p.claims.limits * np.nan), "limits are NaN"),
     "an output that is not there": lambda p: (
         with_claims(p, columns=p.claims.columns + 1), r"none of the 32 outputs, at \(15, 1\)"),
+    "no outputs": lambda p: (
+        with_claims(p, columns=p.claims.columns[:, :0]), r"\(r, t\) int64, t at least 1"),
     "an output twice": lambda p: (
         with_claims(p, columns=p.claims.columns * 0), "columns repeat"),
     "factors of a wrong shape": lambda p: (
@@ -307,6 +309,10 @@ MALFORMED = [
     (Network(()), "first node of a network must be its input"),
     (changed_node(0, kind="relu"), "must be its input"),
     (changed_node(2, kind="input"), "must be one of"),
+    (changed_node(0, shape=(1, 4, 4.0)), "described by whole numbers"),
+    (changed_node(0, shape=(1, 0, 4)), "has shape"),
+    (changed_node(1, settings={**CONV.settings, "stride": (1.5, 1)}), "described by whole"),
+    (changed_node(1, settings={**CONV.settings, "stride": ("1", 1)}), "described by whole"),
     (changed_node(2, inputs=(2,)), "must read earlier nodes"),
     (changed_node(2, inputs=(-1,)), "must read earlier nodes"),
     (changed_node(2, inputs=(1, 0)), "one input, got 2"),
