@@ -1,10 +1,14 @@
 """Cropped coefficients are the whole ones, outside of which there are only zeros."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from robustbench_med.proofs.network import Node
+from robustbench_med.proofs.derive import derive, limits
+from robustbench_med.proofs.network import Network, Node
 from robustbench_med.proofs.patches import Patch, all_of, back, together
+from robustbench_med.proofs.proof import Cut, InputSet, Leaf
 from robustbench_med.proofs.transposes import transposed
 
 
@@ -96,3 +100,27 @@ def test_branches_and_other_kinds_are_filled_up_where_they_must():
     (flat,) = back(reshape, patch, [(360,)])
     np.testing.assert_array_equal(flat.rows, patch.whole((5, 9, 8)).rows.reshape(2, -1))
     assert all_of(flat.rows).origin == ()
+
+
+def test_rows_all_over_an_image_have_the_limits_that_each_has_alone():
+    rng = np.random.default_rng(4)
+    first = conv("conv", (1, 20, 18), rng)
+    last = conv("conv", (5, 20, 18), rng, stride=(2, 2))
+    relu = Node("relu", (1,), first.shape)
+    network = Network((Node("input", (), (1, 20, 18)), first, relu, replace(last, inputs=(2,))))
+    centre = rng.random((1, 20, 18))
+    inputs = InputSet(centre - 0.1, centre + 0.1, centre, 1.0)
+    base = derive(network, inputs)
+    columns = np.stack([rng.permutation(450)[:40], rng.permutation(450)[:40]], axis=1)
+    columns[:, 1] += 225 * (columns[:, 0] == columns[:, 1])
+    columns %= 450
+    values = rng.normal(size=(40, 2))
+    cuts = (Cut(2, 700, "low"), Cut(2, 3, "high"))
+    slopes, weights = {2: rng.random((40, 5, 20, 18))}, rng.exponential(size=(40, 2))
+    leaf = Leaf(0, np.arange(40), cuts, slopes, weights)
+    found = limits(network, inputs, base, leaf, columns, values)
+    for row in range(40):
+        one = slice(row, row + 1)
+        alone = Leaf(0, np.arange(1), cuts, {2: slopes[2][one]}, weights[one])
+        (expected,) = limits(network, inputs, base, alone, columns[one], values[one])
+        assert found[row] == pytest.approx(expected, abs=1e-9)
