@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -64,6 +64,8 @@ class Smoothing:
     alpha: float = 0.001
     tau: float | None = None
     correction: Literal["holm", "bonferroni"] = "holm"
+
+    statistical: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma < np.inf:

@@ -18,6 +18,7 @@ from robustbench_med.threat import Ball
 Values = Mapping[str, Tensor]
 Better = Literal["higher", "lower", "zero"]
 Kind = Literal["clean", "attack", "shift", "certificate"]
+SMOOTHING = "smoothing"  # what names begin with that `statistics.contradiction` takes for no proof
 
 
 class Metric(Protocol):
@@ -61,7 +62,8 @@ class Certifier(Protocol):
         """Return `(b,)` by name, among them `certified`.
 
         `certified` is 1 where the true class is proved kept and 0 elsewhere; for a
-        segmentation, the share of pixels.
+        segmentation, the share of pixels. One that proves nothing, but speaks of a smoothed
+        model with a probability, has an attribute `statistical` that is true.
         """
         ...
 
@@ -127,7 +129,17 @@ def shifted(name: str, shift: Shift, severity: float, metrics: Metrics) -> Probe
 
 
 def certified(name: str, certifier: Certifier, ball: Ball) -> Probe:
-    """Ask `certifier` for a proof over `ball`."""
+    """Ask `certifier` for a proof over `ball`.
+
+    Raises:
+        InputError: If what it says holds with a probability only, and `name` does not tell.
+    """
+    if getattr(certifier, "statistical", False) and not name.startswith(SMOOTHING):
+        raise InputError(
+            f"certificate {name!r}: {type(certifier).__name__} proves nothing, it speaks of the "
+            f"smoothed model with a probability; call it {SMOOTHING}..., so that nobody takes it "
+            "for a proof"
+        )
     return Probe(f"{name}[{ball}]", "certificate", ball.eps, _Certified(certifier, ball))
 
 

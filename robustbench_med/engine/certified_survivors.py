@@ -47,6 +47,11 @@ class CertifiedSurvivors:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "certifier", _certifier(self.certifier))
+        if getattr(self.certifier, "statistical", False):
+            raise InputError(
+                "certified_survivors: certifier must be one that proves, got a statement with a "
+                f"probability about the smoothed model: {self.certifier!r}"
+            )
         object.__setattr__(self, "first", _attacks("first", self.first))
         object.__setattr__(self, "tail", _attacks("tail", self.tail))
         share: object = self.check

@@ -17,8 +17,11 @@ from robustbench_med.cases import Batch, Task
 from robustbench_med.certify import votes
 from robustbench_med.certify.binomial import bonferroni, holm, lower_limit, p_values
 from robustbench_med.certify.smoothing import Smoothing
+from robustbench_med.engine.certified_survivors import CertifiedSurvivors
 from robustbench_med.errors import CaseError, InputError, UnsupportedError
 from robustbench_med.model import TorchModel
+from robustbench_med.probes import SMOOTHING, certified
+from robustbench_med.statistics.contradiction import STATISTICAL
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball
 
@@ -254,9 +257,9 @@ def test_an_linf_ball_counts_as_the_l2_ball_around_it():
     batch = greys(1)
     free = {"free": torch.tensor([1.0, 0.0, 1.0, 0.0]).view(1, 1, 2, 2)}
     batch = Batch(batch.case_ids, batch.image, batch.target, free)
-    for eps, certified in ((0.19, 1), (0.22, 0)):
+    for eps, expected in ((0.19, 1), (0.22, 0)):
         ball = Ball("linf", eps, BOUNDS, support="free")
-        assert run(certifier, model, batch, ball)["certified"].item() == certified
+        assert run(certifier, model, batch, ball)["certified"].item() == expected
     with pytest.raises(InputError, match="needs 'free' in the case's context"):
         run(certifier, model, greys(1), Ball("linf", 0.1, BOUNDS, support="free"))
 
@@ -292,6 +295,15 @@ def flags():
 def test_what_it_cannot_speak_of_is_unsupported(model, ball, words):
     with pytest.raises(UnsupportedError, match=words):
         run(Smoothing(), model, greys(1), ball)
+
+
+def test_it_is_never_taken_for_a_proof():
+    assert SMOOTHING in STATISTICAL
+    assert certified("smoothing-wide", Smoothing(0.5), NOTHING).name.startswith(STATISTICAL)
+    with pytest.raises(InputError, match=r"'crown': Smoothing proves nothing.*call it smoothing"):
+        certified("crown", Smoothing(), NOTHING)
+    with pytest.raises(InputError, match="certifier must be one that proves"):
+        CertifiedSurvivors("smoothing")
 
 
 def test_a_network_in_training_mode_is_refused():
