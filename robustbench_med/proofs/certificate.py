@@ -1,0 +1,125 @@
+"""A certificate: a proof, the case it is about, and what follows for that case."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustbench_med.errors import IntegrityError
+from robustbench_med.proofs.check import check
+from robustbench_med.proofs.network import Floats, Network, size
+from robustbench_med.proofs.proof import Proof
+
+Kind = Literal["classification", "multilabel", "segmentation"]
+Flags = NDArray[np.bool_]
+Shape = tuple[int, ...]
+_Row = tuple[tuple[int, ...], tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A proof about one case.
+
+    Attributes:
+        network: What the claims are about.
+        proof: Claims and what they follow from.
+        image: The case's image.
+        target: `()`, `(k,)` or `(*s)`: the true class, flags or label map.
+        about: In words and numbers: `kind` of task, `ball` (norm, radius, bounds: the set that the
+            proof has to cover), and what else a reader should know.
+    """
+
+    network: Network
+    proof: Proof
+    image: Floats
+    target: NDArray[np.int64]
+    about: Mapping[str, Any]
+
+
+def proved_share(certificate: Certificate) -> float:
+    """Check a certificate, and say what share of the case keeps its true answer by it.
+
+    Returns:
+        The share of pixels of a segmentation; otherwise 1 or 0.
+
+    Raises:
+        IntegrityError: If the proof does not hold, or speaks of a smaller set than the ball.
+    """
+    covers_ball(certificate)
+    check(certificate.network, certificate.proof)
+    kind: Kind = certificate.about["kind"]
+    shape = certificate.network.nodes[-1].shape
+    return float(units_proved(certificate.proof, certificate.target, shape, kind).mean())
+
+
+def units_proved(proof: Proof, target: NDArray[np.int64], shape: Shape, kind: Kind) -> Flags:
+    """Which answers of a case keep to the truth if all claims hold: `(positions,)` or `(1,)`.
+
+    A position does so if for every other class there is a claim of a positive limit on the margin
+    of the true class over it. Of several flags, all must.
+
+    Raises:
+        IntegrityError: If the target is none of a network with outputs of that shape.
+    """
+    found = {
+        (tuple(columns.tolist()), tuple(values.tolist()))
+        for columns, values, limit in zip(
+            proof.claims.columns, proof.claims.values, proof.claims.limits, strict=True
+        )
+        if limit > 0
+    }
+    needed = _flag_rows(target) if kind == "multilabel" else _margin_rows(target, shape)
+    proved = [all(row in found for row in rows) for rows in needed]
+    return np.array([all(proved)] if kind == "multilabel" else proved, dtype=np.bool_)
+
+
+def _margin_rows(target: NDArray[np.int64], shape: Shape) -> list[list[_Row]]:
+    classes, positions = shape[0], size(shape[1:])
+    flat = np.asarray(target).ravel()
+    if len(flat) != positions or flat.min() < 0 or flat.max() >= classes:
+        raise IntegrityError(f"certificate: a target {target.shape} for outputs {shape}")
+    return [
+        [
+            ((int(true) * positions + place, other * positions + place), (1.0, -1.0))
+            for other in range(classes)
+            if other != true
+        ]
+        for place, true in enumerate(flat)
+    ]
+
+
+def _flag_rows(target: NDArray[np.int64]) -> list[list[_Row]]:
+    return [[((k,), (1.0 if flag > 0 else -1.0,))] for k, flag in enumerate(target.ravel())]
+
+
+def covers_ball(certificate: Certificate) -> None:
+    """Hold the proof's set against the ball that the certificate names.
+
+    Raises:
+        IntegrityError: If there may be images of the ball outside the set.
+    """
+    inputs, image, ball = certificate.proof.inputs, certificate.image, certificate.about["ball"]
+    if image.shape != inputs.low.shape:
+        raise IntegrityError(f"certificate: an image {image.shape}, a set {inputs.low.shape}")
+    radius = float(ball["radius"])
+    low, high = (float(end) for end in ball["bounds"])
+    free = (
+        np.ones(image.shape) if certificate.about.get("support") is None else _support(certificate)
+    )
+    wanted = np.clip(image - radius * free, low, high), np.clip(image + radius * free, low, high)
+    slack = 1e-6 * (1 + np.abs(image))  # images are float32, and so are their corners
+    if (inputs.low > wanted[0] + slack).any() or (inputs.high < wanted[1] - slack).any():
+        raise IntegrityError(
+            f"certificate: its set is smaller than the ball of radius {radius} around its image"
+        )
+    if ball["norm"] == "l2" and inputs.radius < radius * (1 - 1e-6):
+        raise IntegrityError(
+            f"certificate: its set has the l2 radius {inputs.radius}, less than the ball's {radius}"
+        )
+
+
+def _support(certificate: Certificate) -> Floats:
+    inputs = certificate.proof.inputs
+    return (inputs.high > inputs.low).astype(np.float64)
