@@ -33,9 +33,9 @@ class Lowered:
         network: What it computes for one case, up to `head`.
         tolerance: Largest difference seen, by 1 + the largest value of that output, in float64.
         points: How many images it was seen at.
-        head: What the torch network does last, left out: `network` gives logits, whose margins
-            have the signs of the margins after a softmax, and lie with their sign on the side of
-            0 on which a sigmoid lies of one half.
+        head: What the torch network does last, left out: `network` gives logits. Their margins
+            have the signs of the margins after a softmax or log_softmax; a logit is above 0
+            exactly where its sigmoid is above one half.
     """
 
     network: Network
