@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from torch import nn
@@ -58,11 +57,11 @@ def most_by_chance(count, alpha):
 @pytest.mark.parametrize("distance", [0.03, 0.2, 0.4])
 def test_a_radius_exceeds_the_true_one_no_more_often_than_alpha_allows(distance):
     certifier = Smoothing(SIGMA, samples=150, selection=20, alpha=0.1)
-    found = run(certifier, linear(distance), greys(400))["radius"]
+    found = run(certifier, linear(distance), greys(200))["radius"]
     exceeding = int((found > distance).sum())
-    assert exceeding <= most_by_chance(400, 0.1)
+    assert exceeding <= most_by_chance(200, 0.1)
     # The discrete limit comes near its level, so that a limit at twice it would be noticed.
-    assert exceeding >= stats.binom.ppf(1e-5, 400, 0.05)
+    assert exceeding >= stats.binom.ppf(1e-5, 200, 0.05)
 
 
 def test_radii_come_close_to_the_true_one_with_many_samples():
@@ -73,17 +72,17 @@ def test_radii_come_close_to_the_true_one_with_many_samples():
 
 def test_a_ball_that_reaches_beyond_the_border_is_certified_no_more_often_than_alpha():
     certifier = Smoothing(SIGMA, samples=150, selection=20, alpha=0.1)
-    beyond = run(certifier, linear(0.2), greys(400), Ball("l2", 0.2000001, BOUNDS))
-    assert beyond["certified"].sum() <= most_by_chance(400, 0.1)
-    within = run(certifier, linear(0.2), greys(400), Ball("l2", 0.1, BOUNDS))
+    beyond = run(certifier, linear(0.2), greys(200), Ball("l2", 0.2000001, BOUNDS))
+    assert beyond["certified"].sum() <= most_by_chance(200, 0.1)
+    within = run(certifier, linear(0.2), greys(200), Ball("l2", 0.1, BOUNDS))
     assert within["certified"].mean() > 0.9
     assert within["falsified"].sum() == 0
 
 
 def test_on_the_border_it_abstains():
     certifier = Smoothing(SIGMA, samples=150, selection=20, alpha=0.05)
-    found = run(certifier, linear(0.0), greys(300))
-    assert found["abstained"].sum() >= 300 - most_by_chance(300, 0.05)
+    found = run(certifier, linear(0.0), greys(200))
+    assert found["abstained"].sum() >= 200 - most_by_chance(200, 0.05)
     assert torch.equal(found["undecided"], found["abstained"])
     assert not found["radius"][found["abstained"] > 0].any()
 
@@ -139,16 +138,16 @@ def test_a_case_has_any_wrong_pixel_no_more_often_than_alpha_allows(tau, correct
     """All pixels just short of what is needed: at worst, and without correction nearly certain."""
     radius = SIGMA * float(stats.norm.ppf(0.75))
     certifier = Smoothing(SIGMA, 150, 20, 0.2, tau, correction)
-    batch = brightened(np.full((4, 4), radius - 1e-6), 250)
+    batch = brightened(np.full((4, 4), radius - 1e-6), 120)
     found = run(certifier, model, batch, Ball("l2", radius - 1e-7, BOUNDS))
-    assert (found["certified"] > 0).sum() <= most_by_chance(250, 0.2)
+    assert (found["certified"] > 0).sum() <= most_by_chance(120, 0.2)
     assert found["falsified"].sum() == 0
 
 
 def test_without_a_correction_the_joint_error_would_be_larger():
     """The simulation above can fail."""
-    rounds = np.random.default_rng(0).binomial(150, 0.75, size=(250, 16))
-    assert (p_values(rounds, 150, 0.75) <= 0.2).any(axis=1).sum() > most_by_chance(250, 0.2)
+    rounds = np.random.default_rng(0).binomial(150, 0.75, size=(120, 16))
+    assert (p_values(rounds, 150, 0.75) <= 0.2).any(axis=1).sum() > most_by_chance(120, 0.2)
 
 
 def test_pixels_are_certified_wrong_or_abstain_by_their_distance():
@@ -175,12 +174,14 @@ def test_holm_certifies_more_pixels_than_bonferroni_and_none_less():
     assert (shares[0] > shares[1]).any()
 
 
-@settings(max_examples=60, deadline=None)
-@given(arrays(float, st.integers(1, 30), elements=st.floats(0, 1) | st.sampled_from([0.01, 0.05])))
-def test_corrections_are_those_of_statsmodels(p):
+@pytest.mark.parametrize("seed", range(8))
+def test_corrections_are_those_of_statsmodels(seed):
+    rng = np.random.default_rng(seed)
+    p = rng.choice([0.001, 0.01, 0.02, 0.1, *rng.random(4) ** 4], size=rng.integers(1, 25))
     for ours, theirs in ((holm, "holm"), (bonferroni, "bonferroni")):
         adjusted = multipletests(p, 0.1, method=theirs)[1]
-        assert (ours(p, 0.1) == (adjusted <= 0.1))[np.abs(adjusted - 0.1) > 1e-9].all()
+        clear = np.abs(adjusted - 0.1) > 1e-9
+        assert (ours(p, 0.1) == (adjusted <= 0.1))[clear].all()
 
 
 @settings(max_examples=60)
