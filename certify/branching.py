@@ -32,7 +32,7 @@ class Search:
     budget: int = 1000
     together: int = 16
     tried: int = 8
-    ascent: Ascent = field(default_factory=Ascent)
+    ascent: Ascent = field(default_factory=lambda: Ascent(steps=10))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class Ascent:
 
     steps: int = 20
     rate: float = 0.25
-    multiplier_rate: float = 0.1
+    multiplier_rate: float = 0.25
     decay: float = 0.95
     patience: int = 5
 
@@ -81,7 +81,8 @@ def improved(
     # A ReLU that no row depends on has no coefficient, and needs no slope.
     own = {at: slopes[at].expand(count, *slopes[at].shape[1:]).clone() for at in first.relus}
     best = _Best(first, {**own, _MULTIPLIERS: multipliers.clone()})
-    _climb(problem, best, needed, ascent)
+    if first.relus:  # nothing else can be chosen
+        _climb(problem, best, needed, ascent)
     multipliers = best.variables.pop(_MULTIPLIERS)
     return Dual(best.limits, best.variables, multipliers, best.coefficient, best.relus)
 

@@ -96,9 +96,10 @@ def children(place: tuple[int, int]) -> tuple[Cut, Cut]:
 def best_split(
     problem: Problem, limits: Limits, sub: Sub, tried: Sequence[tuple[int, int]], needed: float
 ) -> tuple[int, int]:
-    """Try candidates: the one whose worse half is bounded best, `needed` being enough.
+    """Try candidates: the one whose halves are bounded best in sum, `needed` being enough.
 
-    Each half is bounded once, at the slopes and multipliers that its parent ends with.
+    Each half is bounded once, at the slopes and multipliers that its parent ends with. (By the
+    worse half alone, trees came out a quarter larger on margins of a small digits classifier.)
 
     Args:
         problem: Of one item, for the row, the network and the set.
@@ -113,10 +114,8 @@ def best_split(
     started = started_at(problem, limits, [(sub, item) for item in cuts])
     with torch.no_grad():
         found = backward(started.problem, started.slopes, started.multipliers).limits
-    halves = found.clamp(max=needed).view(-1, 2)
-    worse, better = halves.amin(dim=1), halves.amax(dim=1)
-    order = sorted(range(len(tried)), key=lambda i: (-worse[i].item(), -better[i].item()))
-    return tried[order[0]]
+    gains = found.clamp(max=needed).view(-1, 2).sum(dim=1)
+    return tried[int(gains.argmax())]
 
 
 @dataclass(frozen=True)

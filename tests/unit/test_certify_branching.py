@@ -1,5 +1,6 @@
 """Branch and bound decides every margin of tiny networks, and the checker accepts its leaves."""
 
+import functools
 import runpy
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ LIKE = torch.zeros((), dtype=torch.float64)
 ROW = np.array([1.0, -1.0])
 
 
+@functools.cache
 def tiny(seed):
     """A network of 8 ReLUs over a box, the smallest value of a row, and what a search needs."""
     network = MADE.dense_network(seed, 2, 4, 4, 2)
@@ -165,3 +167,13 @@ def test_more_climbing_needs_fewer_parts():
             )
         )
     assert counts[1] < counts[0]
+
+
+def test_a_network_without_relus_is_decided_at_once():
+    network = MADE.dense_network(0, 3, 2)
+    inputs = InputSet(-np.ones(3), np.ones(3))
+    parts, sets = operations(network, LIKE), on_torch(inputs, LIKE)
+    end = MADE.exact_minimum(network, inputs.low, inputs.high, ROW)
+    asked = parts, hidden_limits(parts, sets), sets, torch.as_tensor(ROW)
+    assert branch(*asked, needed=end - 1e-6).limit == pytest.approx(end)
+    assert branch(*asked, needed=end + 1e-6).falsifier is not None

@@ -1,5 +1,6 @@
 """Halving the input reaches the exact range of small sets, and the checker accepts the boxes."""
 
+import functools
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ LIKE = torch.zeros((), dtype=torch.float64)
 ROWS = torch.tensor([[1.0, -1.0], [-1.0, 1.0], [0.5, 1.0]], dtype=torch.float64)
 
 
+@functools.cache
 def tiny(seed):
     """A network of two parameters, its set, the exact minimum of each row, and what is asked."""
     network = MADE.dense_network(seed, 2, 4, 4, 2)

@@ -228,3 +228,12 @@ def test_sets_of_one_batch_are_bounded_each_by_itself():
         problem, own = problem_of(network, lows[i].numpy(), highs[i].numpy(), rows[:1])
         alone = improved(problem, own.slopes, needed=torch.inf)
         assert dual.limits[i].item() == pytest.approx(alone.limits.item(), abs=1e-10)
+
+
+def test_a_network_without_relus_is_bounded_exactly():
+    network = MADE.dense_network(0, 3, 2)
+    weight, bias = network.nodes[1].arrays["weight"], network.nodes[1].arrays["bias"]
+    problem, known = problem_of(network, -np.ones(3), np.ones(3), np.eye(2))
+    dual = improved(problem, known.slopes)
+    np.testing.assert_allclose(dual.limits.numpy(), bias - np.abs(weight).sum(axis=1))
+    assert leaf(dual.slopes, dual.multipliers, (), np.arange(2)).slopes == {}

@@ -89,12 +89,12 @@ def pieces(network, low, high, cuts=()):
     fixed = {(cut.node, cut.element): cut.side == "high" for cut in cuts}
     places = [(at, i) for at in network.relus for i in range(network.nodes[at].shape[0])]
     options = [(fixed[place],) if place in fixed else (False, True) for place in places]
-    widths = np.cumsum([len(bias) for _, bias in layers[:-1]])[:-1]
+    widths = np.cumsum([len(bias) for _, bias in layers[:-1]], dtype=int)[:-1]
     for bits in itertools.product(*options):
         slope, offset = np.eye(low.size), np.zeros(low.size)
         above, limit = [], []
         patterns = np.split(np.array(bits, float), widths)
-        for (weight, bias), on in zip(layers, [*patterns, None], strict=True):
+        for (weight, bias), on in zip(layers, [*patterns[: len(layers) - 1], None], strict=True):
             slope, offset = weight @ slope, weight @ offset + bias
             if on is None:
                 break
@@ -102,14 +102,22 @@ def pieces(network, low, high, cuts=()):
             above.append(sign[:, None] * slope)
             limit.append(-sign * offset)
             slope, offset = on[:, None] * slope, on * offset
-        yield np.vstack(above), np.concatenate(limit), slope, offset
+        yield (
+            np.concatenate([np.zeros((0, low.size)), *above]),
+            np.concatenate([[], *limit]),
+            slope,
+            offset,
+        )
 
 
 def exact_minimum(network, low, high, row, cuts=()):
     """Smallest value of a row of a dense network over a box: one linear programme a piece."""
     best, bounds = np.inf, np.stack([low, high], axis=1)
     for matrix, limit, slope, offset in pieces(network, low, high, cuts):
-        found = linprog(row @ slope, matrix, limit, bounds=bounds, method="highs")
+        found = linprog(
+            row @ slope, matrix if len(matrix) else None, limit if len(limit) else None,
+            bounds=bounds, method="highs",
+        )  # fmt: skip
         if found.status == 0:
             best = min(best, found.fun + row @ offset)
     return best
