@@ -8,7 +8,8 @@ import numpy as np
 from robustbench_med.proofs.evaluation import along, offsets
 from robustbench_med.proofs.network import Floats, Node, size
 
-CACHE = 2**20
+Tap = tuple[Floats, tuple[int, ...]]
+CACHE = 2**19
 
 
 def transposed(  # noqa: C901, PLR0911, PLR0912
@@ -95,52 +96,83 @@ def _given_back(node: Node, coefficients: Floats, shape: tuple[int, ...]) -> Flo
     return np.ascontiguousarray(np.moveaxis(result, -1, 0))
 
 
-def _convolved(node: Node, coefficients: Floats, shape: tuple[int, ...]) -> Floats:
-    groups = node.settings["groups"][0]
-    weight = node.arrays["weight"]
-    kernel = weight.reshape(groups, -1, *weight.shape[1:])
-    one = _scattered if node.kind == "conv" else _gathered
-    result = np.empty((len(coefficients), *shape))
-    for part in _blocks(len(coefficients), max(size(shape), size(node.shape))):
-        result[part] = one(node, coefficients[part], kernel, shape)
+def _convolved(node: Node, rows: Floats, shape: tuple[int, ...]) -> Floats:
+    taps, padding, stride = list(_taps(node)), node.settings["padding"], node.settings["stride"]
+    if node.kind == "conv_transpose":
+        whole = [n + 2 * p for n, p in zip(node.shape[1:], padding, strict=True)]
+        return _gathered(rows, taps, padding, whole, (stride, shape))
+    far = taps[-1][1]  # the last kernel position lies furthest from the first
+    before = [f - p for f, p in zip(far, padding, strict=True)]
+    if set(stride) != {1} or min(before) < 0:
+        return _scattered(node, rows, taps, shape)
+    # With a stride of 1 the transpose is a correlation with the kernel turned around.
+    whole = [n + f for n, f in zip(shape[1:], far, strict=True)]
+    turned = [
+        (tap.transpose(0, 2, 1), tuple(f - s for f, s in zip(far, start, strict=True)))
+        for tap, start in taps
+    ]
+    return _gathered(rows, turned, before, whole, (stride, shape))
+
+
+def _gathered(
+    rows: Floats,
+    taps: Sequence[Tap],
+    before: Sequence[int],
+    whole: Sequence[int],
+    form: tuple[Sequence[int], tuple[int, ...]],
+) -> Floats:
+    """Correlate rows, put `before` into zeros of the size `whole`, to a stride and a shape."""
+    stride, shape = form
+    groups, inside, outside = taps[0][0].shape
+    matrix = np.concatenate([tap for tap, _ in taps], axis=2)
+    result = np.empty((len(rows), *shape))
+    blocks = list(_blocks(len(rows), len(taps) * groups * outside * size(shape[1:])))
+    step = blocks[0].stop if blocks else 0
+    # Both are kept from block to block: memory that is new each time costs more than the sums.
+    around = np.zeros((step, groups, outside, *whole))
+    columns = np.empty((step, groups, len(taps), outside, *shape[1:]))
+    for block in blocks:
+        part = rows[block]
+        count = len(part)
+        inner = _every(before, (1,) * len(before), part.shape[2:])
+        around[:count][inner] = part.reshape(count, groups, outside, *part.shape[2:])
+        for place, (_, start) in enumerate(taps):
+            columns[:count, :, place] = around[:count][_every(start, stride, shape[1:])]
+        seen = columns[:count].reshape(count, groups, len(taps) * outside, -1)
+        result[block] = (matrix @ seen).reshape(count, groups * inside, *shape[1:])
     return result
 
 
 def _blocks(rows: int, width: int) -> Iterator[slice]:
     # Each kernel position goes over all of a block again: it should stay in the cache.
     step = max(1, CACHE // (8 * width))
-    return (slice(first, first + step) for first in range(0, rows, step))
+    return (slice(first, min(first + step, rows)) for first in range(0, rows, step))
 
 
-def _scattered(node: Node, rows: Floats, kernel: Floats, shape: tuple[int, ...]) -> Floats:
+def _scattered(node: Node, rows: Floats, taps: Sequence[Tap], shape: tuple[int, ...]) -> Floats:
     padding, stride = node.settings["padding"], node.settings["stride"]
-    groups, _, inside = kernel.shape[:3]
+    groups, _, inside = taps[0][0].shape
     whole = [n + 2 * p for n, p in zip(shape[1:], padding, strict=True)]
-    around = np.zeros((len(rows), *shape[:1], *whole))
-    flat = rows.reshape(len(rows), groups, -1, size(node.shape[1:]))
-    for tap, start in _taps(node, kernel):
-        matrix = np.ascontiguousarray(tap.transpose(0, 2, 1))
-        back = (matrix @ flat).reshape(len(rows), groups * inside, *node.shape[1:])
-        around[_every(start, stride, node.shape[1:])] += back
-    inner: Floats = around[_every(padding, (1,) * len(padding), shape[1:])]
-    return inner
+    result = np.empty((len(rows), *shape))
+    for block in _blocks(len(rows), size(shape[:1]) * size(whole)):
+        part = rows[block]
+        around = np.zeros((len(part), *shape[:1], *whole))
+        flat = part.reshape(len(part), groups, -1, size(node.shape[1:]))
+        for tap, start in taps:
+            back = (np.ascontiguousarray(tap.transpose(0, 2, 1)) @ flat).reshape(
+                len(part), groups * inside, *node.shape[1:]
+            )
+            around[_every(start, stride, node.shape[1:])] += back
+        result[block] = around[_every(padding, (1,) * len(padding), shape[1:])]
+    return result
 
 
-def _gathered(node: Node, rows: Floats, kernel: Floats, shape: tuple[int, ...]) -> Floats:
-    stride, padding = node.settings["stride"], (0, 0, *node.settings["padding"])
-    groups, _, outside = kernel.shape[:3]
-    around = np.pad(rows, [(width, width) for width in padding])
-    result = np.zeros((len(rows), groups, shape[0] // groups, size(shape[1:])))
-    for tap, start in _taps(node, kernel):
-        seen = around[_every(start, stride, shape[1:])]
-        result += np.ascontiguousarray(tap) @ seen.reshape(len(rows), groups, outside, -1)
-    return result.reshape(len(rows), *shape)
-
-
-def _taps(node: Node, kernel: Floats) -> Iterator[tuple[Floats, tuple[int, ...]]]:
-    """List the matrix at each kernel position, and how far that lies from the first."""
+def _taps(node: Node) -> Iterator[Tap]:
+    """List the matrix of each group at each kernel position, and how far that is from the first."""
+    weight = node.arrays["weight"]
+    kernel = weight.reshape(node.settings["groups"][0], -1, *weight.shape[1:])
     for place, start in offsets(node):
-        at: tuple[Any, ...] = (..., *place)
+        at: tuple[Any, ...] = (slice(None), *place)
         yield kernel[at], start
 
 
