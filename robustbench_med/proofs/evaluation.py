@@ -55,13 +55,8 @@ def padded(x: Floats, before: Sequence[int], after: Sequence[int]) -> Floats:
 
 def convolved(node: Node, x: Floats) -> Floats:
     """Compute a convolution or a transposed one, bias included, of `(b, i, *s)`."""
-    weight, groups = node.arrays["weight"], node.settings["groups"][0]
-    one = _correlated if node.kind == "conv" else _scattered
-    # Each group reads its own channels; a transposed weight is split along its inputs as well.
-    parts = zip(np.split(x, groups, axis=1), np.split(weight, groups), strict=True)
-    together = np.concatenate([one(node, part, kernel) for part, kernel in parts], axis=1)
-    bias = node.arrays["bias"]
-    return np.asarray(together + bias.reshape(-1, *(1,) * (x.ndim - 2)))
+    found = _correlated(node, x) if node.kind == "conv" else _scattered(node, x)
+    return np.asarray(found + node.arrays["bias"].reshape(-1, *(1,) * (x.ndim - 2)))
 
 
 def offsets(node: Node) -> Iterator[tuple[tuple[slice | int, ...], tuple[int, ...]]]:
@@ -72,29 +67,34 @@ def offsets(node: Node) -> Iterator[tuple[tuple[slice | int, ...], tuple[int, ..
         yield (slice(None), slice(None), *place), tuple(at * dilation for at, dilation in steps)
 
 
-def _correlated(node: Node, x: Floats, weight: Floats) -> Floats:
-    padding, stride = (0, 0, *node.settings["padding"]), node.settings["stride"]
-    around = padded(x, padding[1:], padding[1:])
-    out: Floats = np.zeros((len(x), len(weight), *node.shape[1:]))
+def _correlated(node: Node, x: Floats) -> Floats:
+    padding, stride = (0, *node.settings["padding"]), node.settings["stride"]
+    weight, groups = node.arrays["weight"], node.settings["groups"][0]
+    around = padded(x, padding, padding)
+    out: Floats = np.zeros((len(x), *node.shape))
     for place, start in offsets(node):
-        seen = around[_every(start, stride, node.shape[1:])]
-        out += _channels(weight[place], seen)
+        matrices = weight[place].reshape(groups, -1, weight.shape[1])
+        out += _channels(matrices, around[_every(start, stride, node.shape[1:])])
     return out
 
 
-def _scattered(node: Node, x: Floats, weight: Floats) -> Floats:
+def _scattered(node: Node, x: Floats) -> Floats:
     padding, stride = node.settings["padding"], node.settings["stride"]
+    weight, groups = node.arrays["weight"], node.settings["groups"][0]
     whole = [n + 2 * p for n, p in zip(node.shape[1:], padding, strict=True)]
-    around: Floats = np.zeros((len(x), weight.shape[1], *whole))
+    around: Floats = np.zeros((len(x), node.shape[0], *whole))
     for place, start in offsets(node):
-        at = _every(start, stride, x.shape[2:])
-        around[at] += _channels(weight[place].T, x)
+        matrices = weight[place].reshape(groups, -1, weight.shape[1]).swapaxes(1, 2)
+        around[_every(start, stride, x.shape[2:])] += _channels(matrices, x)
     inner = _every(padding, [1] * len(stride), node.shape[1:])
     return np.asarray(around[inner])
 
 
-def _channels(matrix: Floats, x: Floats) -> Floats:
-    return np.moveaxis(np.tensordot(matrix, x, axes=(1, 1)), 0, 1)
+def _channels(matrices: Floats, x: Floats) -> Floats:
+    """Multiply each group of channels of `(b, i, *s)` by its matrix, `(groups, o, i)`."""
+    groups, _, wide = matrices.shape
+    products = matrices @ x.reshape(len(x), groups, wide, -1)
+    return np.asarray(products.reshape(len(x), -1, *x.shape[2:]))
 
 
 def _every(start: Sequence[int], stride: Sequence[int], count: Sequence[int]) -> tuple[slice, ...]:
