@@ -1,6 +1,7 @@
 """Branch and bound on ReLU splits, for a margin that one bound leaves undecided."""
 
 import heapq
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -109,7 +110,7 @@ class _Tree:
         self.closed: list[Sub] = []
         self.open: list[tuple[float, int, Sub]] = []
         whole = improved(self.problem, limits.slopes, needed=needed, ascent=search.ascent)
-        self.count = 1
+        self.count, self.order = 1, itertools.count()
         self.whole = _subs(whole, [()])[0]
         self._meet(minimiser(sets, whole.coefficient))
         self._put([self.whole])
@@ -152,9 +153,9 @@ class _Tree:
     def _put(self, subs: Sequence[Sub]) -> None:
         for sub in subs:
             if sub.limit >= self.needed:
-                self.closed.append(sub)
+                self.closed.append(replace(sub, relus={}))  # it will not be split
             elif candidates(self.limits, sub, 1):
-                heapq.heappush(self.open, (sub.limit, self.count + len(self.open), sub))
+                heapq.heappush(self.open, (sub.limit, next(self.order), sub))
             else:
                 self.closed.append(self._settled(sub))
 

@@ -84,7 +84,12 @@ def improved(
     if first.relus:  # nothing else can be chosen
         _climb(problem, best, needed, ascent)
     multipliers = best.variables.pop(_MULTIPLIERS)
-    return Dual(best.limits, best.variables, multipliers, best.coefficient, best.relus)
+    # A settled ReLU has no choice of slope; one value for all keeps proofs small.
+    lines = {at: problem.lines[at] for at in best.relus}
+    chosen = {
+        at: torch.where(each.open, best.variables[at], each.settled) for at, each in lines.items()
+    }
+    return Dual(best.limits, chosen, multipliers, best.coefficient, best.relus)
 
 
 _MULTIPLIERS = 0  # no ReLU has this position

@@ -200,6 +200,16 @@ def test_the_checker_accepts_improved_slopes_and_derives_the_same_limits(ball):
     assert (derived >= claims.limits).all()
 
 
+def test_a_settled_relu_has_the_one_slope_that_it_can_have():
+    network, low, high = tiny(0)
+    problem, known = problem_of(network, low, high, np.eye(2))
+    halves = {at: torch.full_like(slope, 0.5) for at, slope in known.slopes.items()}
+    dual = improved(problem, halves, ascent=Ascent(steps=0))
+    for at, slope in dual.slopes.items():
+        expected = torch.where(known.lower[at] >= 0, 1.0, torch.where(known.upper[at] <= 0, 0, 0.5))
+        assert torch.equal(slope, expected.double().expand_as(slope))
+
+
 def test_a_row_that_is_proved_stops_and_leaves_the_others_as_they_would_be():
     network, low, high = tiny(2)
     rows = np.array([[1.0, -1.0], [-1.0, 1.0]])
