@@ -80,7 +80,7 @@ def lowest(
     state = _Descent(ground, dict(rows), count, enough)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for position in range(max(rows), 0, -1):
-            if position not in state.rows or not len(state.alive):
+            if position not in state.rows:
                 continue
             if ground.network.nodes[position].kind != "relu":
                 state.through_affine(position)
@@ -89,8 +89,11 @@ def lowest(
             else:
                 state.settle()
                 state.drop()
+                if not len(state.alive):
+                    break
                 state.through_relu(position, lines[position])
-        state.settle()
+        if len(state.alive):
+            state.settle()
         return np.where(np.isfinite(state.best), state.best, -np.inf)
 
 
@@ -126,12 +129,10 @@ class _Descent:
         flat = patch.rows.reshape(len(patch.rows), -1)
         shape = self.ground.network.nodes[position].shape
         lines = lines.of_rows(self.alive).of_patch(patch, shape)
-        rising, falling = np.maximum(flat, 0), np.minimum(flat, 0)
-        lift = falling @ lines.lift
+        lift = np.minimum(flat, 0) @ lines.lift
         self.loss += rounding(flat.shape[1]) * np.abs(lift)
         self._gather(lift)
-        kept = rising * lines.below
-        kept += falling * lines.above
+        kept = flat * np.where(flat > 0, lines.below, lines.above)
         source = self.ground.network.nodes[position].inputs[0]
         self.loss += np.abs(kept) @ (EPSILON * patch.of(_most(self.ground.ranges[source])))
         self._give(source, Patch(kept.reshape(patch.rows.shape), patch.origin))
