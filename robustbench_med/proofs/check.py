@@ -48,9 +48,9 @@ def check(network: Network, proof: Proof, *, budget: int = CHUNK) -> Floats:
     named = _covering(proof)
     derived = np.full(len(proof.claims.limits), np.inf)
     for position, base in enumerate(proof.bases):
-        ground = Ground(network, halved(proof.inputs, base.cuts))
-        verified(ground, base, position, budget)
-        _at_most(derived, proof, position, ground, budget)
+        ground = Ground(network, halved(proof.inputs, base.cuts), budget=budget)
+        verified(ground, base, position)
+        _at_most(derived, proof, position, ground)
     rest = np.flatnonzero(~named)
     if len(rest):
         derived[rest] = _by_intervals(network, proof, rest, budget)
@@ -58,14 +58,13 @@ def check(network: Network, proof: Proof, *, budget: int = CHUNK) -> Floats:
     return derived
 
 
-def verified(ground: Ground, base: Base, position: int, budget: int = CHUNK) -> None:
+def verified(ground: Ground, base: Base, position: int) -> None:
     """Derive a base's limits again with its slopes; those that intervals give need no more.
 
     Args:
         ground: Of the base's part of the set, still without values; filled, with its limits.
         base: The base, of the right form.
         position: Of the base, for messages.
-        budget: Bytes that one array of coefficients may take.
 
     Raises:
         IntegrityError: If a limit does not follow.
@@ -76,7 +75,7 @@ def verified(ground: Ground, base: Base, position: int, budget: int = CHUNK) -> 
                 lower, upper = base.lower[relu], base.upper[relu]
                 low, high = ground.ranges[node.inputs[0]]
                 short = ~(low >= lower), ~(high <= upper)
-                low, high = sharpened(ground, node.inputs[0], short, budget, (lower, upper))
+                low, high = sharpened(ground, node.inputs[0], short, (lower, upper))
                 _follows(f"base {position}'s lower limit of ReLU {relu}", lower, low)
                 _follows(f"base {position}'s upper limit of ReLU {relu}", -upper, -high)
                 settle(ground, relu, (lower, upper), base.slopes[relu])
@@ -107,23 +106,23 @@ def _covering(proof: Proof) -> np.ndarray:
     return np.array([bool(own) for own in leaves], dtype=np.bool_)
 
 
-def _at_most(derived: Floats, proof: Proof, position: int, ground: Ground, budget: int) -> None:
+def _at_most(derived: Floats, proof: Proof, position: int, ground: Ground) -> None:
     base, claims = proof.bases[position], proof.claims
     for leaf in proof.leaves:
         if leaf.base == position:
             columns, values = claims.columns[leaf.rows], claims.values[leaf.rows]
             enough = claims.limits[leaf.rows]
-            found = on_leaf(ground, base, leaf, columns, values, enough=enough, budget=budget)
+            found = on_leaf(ground, base, leaf, columns, values, enough=enough)
             derived[leaf.rows] = np.minimum(derived[leaf.rows], found)
 
 
 def _by_intervals(network: Network, proof: Proof, rows: np.ndarray, budget: int) -> Floats:
-    ground = Ground(network, proof.inputs)
+    ground = Ground(network, proof.inputs, budget=budget)
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in network.nodes:
             ground.add()
     columns, values = proof.claims.columns[rows], proof.claims.values[rows]
-    return on_leaf(ground, Base((), {}, {}, {}), None, columns, values, budget=budget)
+    return on_leaf(ground, Base((), {}, {}, {}), None, columns, values)
 
 
 def _compare(proof: Proof, derived: Floats) -> None:

@@ -46,7 +46,7 @@ def derive(
     lower: dict[int, Floats] = {}
     upper: dict[int, Floats] = {}
     chosen: dict[int, Floats] = {}
-    ground = Ground(network, halved(inputs, cuts))
+    ground = Ground(network, halved(inputs, cuts), budget=budget)
     middle = values_of(network, ground.inputs.low / 2 + ground.inputs.high / 2)
     with np.errstate(over="ignore", invalid="ignore"):
         for position, node in enumerate(network.nodes):
@@ -54,7 +54,7 @@ def derive(
                 source = node.inputs[0]
                 found = ground.ranges[source]
                 if hidden == "linear":
-                    found = _settled(ground, source, middle[source] > 0, budget)
+                    found = _settled(ground, source, middle[source] > 0)
                 low, high = _rounded(found)
                 slope = steepest(low, high) if slopes is None else slopes[position]
                 lower[position], upper[position], chosen[position] = low, high, slope
@@ -71,15 +71,15 @@ def settle(ground: Ground, position: int, limits: Range, slopes: Floats) -> None
     ground.lines[position] = lines(*limits, slopes)
 
 
-def _settled(ground: Ground, node: int, rising: NDArray[np.bool_], budget: int) -> Range:
+def _settled(ground: Ground, node: int, rising: NDArray[np.bool_]) -> Range:
     """Bound what intervals leave open: on the side where its sign may be settled, then on both."""
     low, high = ground.ranges[node]
     nothing = np.zeros(low.shape)
     opened = (low < 0) & (high > 0)
     enough = nothing, nothing
-    low, high = sharpened(ground, node, (opened & rising, opened & ~rising), budget, enough)
+    low, high = sharpened(ground, node, (opened & rising, opened & ~rising), enough)
     opened &= (low < 0) & (high > 0)
-    other = sharpened(ground, node, (opened & ~rising, opened & rising), budget)
+    other = sharpened(ground, node, (opened & ~rising, opened & rising))
     return np.maximum(low, other[0]), np.minimum(high, other[1])
 
 
@@ -87,7 +87,6 @@ def sharpened(
     ground: Ground,
     node: int,
     which: tuple[NDArray[np.bool_], NDArray[np.bool_]],
-    budget: int,
     enough: Range | None = None,
 ) -> Range:
     """Bound some elements of a node's value by going back to the input, the others by intervals.
@@ -96,7 +95,6 @@ def sharpened(
         ground: Up to this node.
         node: Its position.
         which: Elements to bound from below, and those from above, of its shape.
-        budget: Bytes of one array of coefficients.
         enough: Of its shape: limits beyond these need not be closer.
 
     Returns:
@@ -104,7 +102,7 @@ def sharpened(
     """
     low, high = (limit.copy() for limit in ground.ranges[node])
     for side, (limit, sign) in enumerate(((low, 1.0), (high, -1.0))):
-        elements, step = np.flatnonzero(which[side]), ground.rows_at_once(budget)
+        elements, step = np.flatnonzero(which[side]), ground.rows_at_once
         for part in by_tile(elements[:, None], low.shape, step):
             some = elements[part]
             rows = at(some[:, None], np.full((len(some), 1), sign), low.shape)
@@ -161,7 +159,6 @@ def on_leaf(
     values: Floats,
     *,
     enough: Floats | None = None,
-    budget: int = CHUNK,
 ) -> Floats:
     """Bound rows from below on a leaf; without one by intervals, the last affine nodes with them.
 
@@ -172,13 +169,12 @@ def on_leaf(
         columns: `(n, t)`, of the flat output.
         values: `(n, t)`.
         enough: `(n,)`: limits above these need not be closer.
-        budget: Bytes of one array of coefficients.
 
     Returns:
         `(n,)`.
     """
     drawn = None if leaf is None else _lines_of(ground, base, leaf)
-    step, last = ground.rows_at_once(budget), len(ground.network.nodes) - 1
+    step, last = ground.rows_at_once, len(ground.network.nodes) - 1
     shape, found = ground.network.nodes[last].shape, np.zeros(len(columns))
     with np.errstate(over="ignore", invalid="ignore"):
         for some in by_tile(columns, shape, step):

@@ -29,6 +29,7 @@ class Ground:
         losses: `(n,)` of each value so far: what a coefficient of 1 loses to rounding on its way
             back through the node; None where that is exact.
         lines: Of each ReLU so far.
+        budget: Bytes that one array of coefficients may take.
     """
 
     network: Network
@@ -36,6 +37,7 @@ class Ground:
     ranges: list[Range] = field(default_factory=list)
     losses: list[Floats | None] = field(default_factory=list)
     lines: dict[int, Lines] = field(default_factory=dict)
+    budget: int = CHUNK
 
     def add(self) -> None:
         """Bound the value of the next node by intervals."""
@@ -44,9 +46,10 @@ class Ground:
         self.losses.append(_loss(node, inputs))
         self.ranges.append(interval(node, inputs) if inputs else box(self.inputs))
 
-    def rows_at_once(self, budget: int) -> int:
-        """Count the rows whose coefficients fit in so many bytes."""
-        return max(1, budget // (8 * max(size(node.shape) for node in self.network.nodes)))
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows' coefficients fit in the budget."""
+        return max(1, self.budget // (8 * max(size(node.shape) for node in self.network.nodes)))
 
 
 def lowest(
