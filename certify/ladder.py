@@ -13,7 +13,7 @@ from robustbench_med.certify.dual import Ascent, improved, leaf
 from robustbench_med.certify.hidden import limits_of, rows_that_fit
 from robustbench_med.certify.input_sets import on_torch
 from robustbench_med.certify.torch_nodes import Operation, operations
-from robustbench_med.proofs.derive import Hidden, derive, on_leaf, standing
+from robustbench_med.proofs.derive import MARGIN, Hidden, derive, on_leaf, standing
 from robustbench_med.proofs.linear import Ground
 from robustbench_med.proofs.network import Floats, Network, size
 from robustbench_med.proofs.proof import Base, Claims, Indices, InputSet, Leaf, Proof
@@ -165,7 +165,9 @@ class _Ladder:
             self._keep(row, min(float(self._on(each)[0]) for each in leaves), leaves)
 
     def result(self) -> Climbed:
-        proved = np.flatnonzero(self.limits > self.effort.needed)
+        # A little lower, so that it is derived again where sums are rounded otherwise.
+        limits = self.limits - MARGIN * (1 + np.abs(self.limits))
+        proved = np.flatnonzero(limits > self.effort.needed)
         plain: dict[int, list[int]] = {}
         leaves: list[Leaf] = []
         for claim, row in enumerate(proved.tolist()):
@@ -176,8 +178,8 @@ class _Ladder:
                 at = np.array([claim])
                 leaves += [Leaf(e.base, at, e.cuts, e.slopes, e.multipliers) for e in own]
         leaves += [Leaf(base, np.array(rows)) for base, rows in plain.items()]
-        claims = Claims(self.rows.columns[proved], self.rows.values[proved], self.limits[proved])
-        return Climbed(self.limits, _without_idle(self.inputs, claims, self.bases, leaves),
+        claims = Claims(self.rows.columns[proved], self.rows.values[proved], limits[proved])
+        return Climbed(limits, _without_idle(self.inputs, claims, self.bases, leaves),
                        self.falsifiers)  # fmt: skip
 
     def _on(self, leaf: Leaf) -> Floats:

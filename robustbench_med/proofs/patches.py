@@ -12,7 +12,7 @@ from robustbench_med.proofs.proof import Indices
 from robustbench_med.proofs.transposes import transposed
 
 Shape = tuple[int, ...]
-TILE = 8
+TILE = 4
 
 
 @dataclass(frozen=True)
