@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from robustbench_med.cases import Batch
-from robustbench_med.certify.certificate import Request, certify, check_slack
+from robustbench_med.certify.certificate import certify
 from robustbench_med.certify.lirpa import SLACK
+from robustbench_med.certify.request import Request, check_slack
 from robustbench_med.model import Model
 from robustbench_med.probes import Values
 from robustbench_med.streams import CaseRng

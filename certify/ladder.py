@@ -141,7 +141,7 @@ class _Ladder:
             self._keep(int(row), limit, (Leaf(len(self.bases) - 1, np.array([row])),))
 
     def by_own_slopes(self) -> None:
-        for some in self._nearest(rows_that_fit(*self._torch())):
+        for some in self._nearest(max(rows_that_fit(*self._torch()) // 4, 1)):
             problem = self._problem(some)
             slopes = limits_of(*self._hidden()).slopes
             found = improved(problem, slopes, needed=self._aim(), ascent=Ascent())

@@ -40,7 +40,7 @@ def searched(network: nn.Module, one: Region, rows: SparseRows, noise: Tensor) -
         rows: Margins, of its flattened outputs.
         noise: `(m, c, *s)`, uniform on [0, 1), at least `STARTS`.
     """
-    points = list(one.points(noise).split(1))
+    points = [point[None] for point in one.points(noise)]
     with torch.no_grad():
         values = torch.cat([rows.of(network(point).flatten(1)) for point in points])
     scale = _SHARE * values[0].abs().median() + 1e-12
@@ -71,9 +71,10 @@ def _descent(
 
 
 def _stride(one: Region, slope: Tensor) -> Tensor:
-    if one.radius is None:
-        return slope.sign() * (one.high - one.low) / 2
-    return slope / slope.norm().clamp(min=1e-30) * one.radius
+    stride: Tensor = slope.sign() * (one.high - one.low) / 2
+    if one.radius is not None:
+        stride = slope / slope.norm().clamp(min=1e-30) * one.radius
+    return stride
 
 
 def _inside(one: Region, point: Tensor) -> Tensor:
@@ -83,4 +84,5 @@ def _inside(one: Region, point: Tensor) -> Tensor:
     offset = point - one.centre
     # A hair less than the radius, for the rounding of the sum.
     scale = (one.radius * (1 - 1e-6) / offset.norm().clamp(min=1e-30)).clamp(max=1)
-    return one.centre + offset * scale
+    inside: Tensor = one.centre + offset * scale
+    return inside

@@ -1,7 +1,7 @@
 """A probe turns (model, batch) into named numbers per case. The engine knows nothing else."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -12,6 +12,7 @@ from robustbench_med.cases import Batch
 from robustbench_med.components import describe
 from robustbench_med.errors import CaseError, InputError
 from robustbench_med.model import Model
+from robustbench_med.proofs.certificate import Certificate
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball
 
@@ -19,6 +20,20 @@ Values = Mapping[str, Tensor]
 Better = Literal["higher", "lower", "zero"]
 Kind = Literal["clean", "attack", "shift", "certificate"]
 SMOOTHING = "smoothing"  # what names begin with that `statistics.contradiction` takes for no proof
+
+
+class Certified(dict[str, Tensor]):
+    """Values with the certificates behind them.
+
+    Attributes:
+        certificates: Case ids, each with its certificate.
+    """
+
+    def __init__(
+        self, values: Values, certificates: Sequence[tuple[str, Certificate]] = ()
+    ) -> None:
+        super().__init__(values)
+        self.certificates = tuple(certificates)
 
 
 class Metric(Protocol):

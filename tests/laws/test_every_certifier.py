@@ -134,7 +134,8 @@ def test_every_case_is_certified_falsified_or_undecided(name, ball, model):
         assert set(statuses.flatten().tolist()) <= {0.0, 1.0}
     if name in PROOFS:
         clean = correct_share(model, batch.image, batch.target)
-        assert torch.allclose(values["falsified"], 1 - clean)
+        # More than what is wrong without a change: what an image of the ball gets wrong.
+        assert (values["falsified"] >= 1 - clean - 1e-6).all()
 
 
 @pytest.mark.parametrize("ball", BALLS, ids=str)

@@ -65,10 +65,10 @@ def test_a_linear_classifier_is_certified_up_to_its_exact_linf_margin(kind, eps,
     values = run(kind(), linear, cases, Ball("linf", eps))
     exact = exact_margins(linear, cases, 1)
     worst = torch.stack([(margin - eps * slope).min() for margin, slope in exact]).detach()
-    clean = torch.stack([margin.min() for margin, _ in exact])
     assert torch.allclose(values["margin_bound"], worst, atol=1e-5)
     assert torch.equal(values["certified"] == 1, worst > 1e-4)
-    assert torch.equal(values["falsified"] == 1, clean < 0)
+    assert torch.equal(values["checked"], values["certified"])
+    assert torch.equal(values["falsified"] == 1, worst < 0)  # gradient steps find the corner
 
 
 @pytest.mark.parametrize("kind", [CrownIbp, Crown])
@@ -148,16 +148,26 @@ def slices(segmenter):
 @pytest.mark.parametrize("kind", KINDS)
 def test_pixels_are_certified_one_by_one_and_shares_sum_to_one(kind, segmenter, slices):
     values = run(kind(), segmenter, slices, Ball("linf", 0.002, (0.0, 1.0)))
-    assert torch.allclose(values["falsified"], torch.tensor(0.25))
+    assert (values["falsified"] >= 0.25 - 1e-6).all()
     total = values["certified"] + values["falsified"] + values["undecided"]
     assert torch.allclose(total, torch.ones(2))
-    assert set(values) == {"certified", "falsified", "undecided"}
+    counts = {f"{end}.{label}" for end in ("least", "most") for label in range(3)}
+    assert set(values) == {"certified", "falsified", "undecided", "checked", *counts}
+    assert (values["checked"] >= values["certified"]).all()
+
+
+def average_pooled(segmenter):
+    """The same segmenter without a maximum, which written out is bounded less closely."""
+    network = nn.Sequential(*segmenter.network)
+    network[2] = nn.AvgPool2d(2)
+    return TorchModel(network, segmenter.task, segmenter.bounds)
 
 
 def test_a_segmentation_agrees_with_bounds_of_each_pixel(segmenter, slices):
+    segmenter = average_pooled(segmenter)
     ball = Ball("linf", 0.01, (0.0, 1.0))
     values = run(CrownIbp(), segmenter, slices, ball)
-    assert 0.05 < float(values["certified"].mean()) < 0.7
+    assert 0.05 < float(values["certified"].mean()) < 0.95
     for case in range(2):
         one, proved = slices[case], 0
         low = (one.image - 0.01).clamp(0, 1)
@@ -173,7 +183,8 @@ def test_a_segmentation_agrees_with_bounds_of_each_pixel(segmenter, slices):
                     rows[row, true, y, x], rows[row, other, y, x] = 1, -1
                 lower, _ = trace_bound(segmenter.network, low, high, rows.flatten(start_dim=1))
                 proved += bool((lower > 1e-5 * (1 + clean.abs().max())).all())
-        assert float(values["certified"][case]) == pytest.approx(proved / 64)
+        # Ranges met on the way back are used as well, so that a pixel more may be proved.
+        assert proved / 64 - 1e-6 <= float(values["certified"][case]) <= proved / 64 + 0.1
 
 
 def trace_bound(network, low, high, rows):
@@ -183,6 +194,9 @@ def trace_bound(network, low, high, rows):
 
 
 def test_a_small_budget_gives_the_same_shares_in_more_chunks(segmenter, slices, monkeypatch):
+    network = nn.Sequential(*segmenter.network)
+    network[1] = nn.Tanh()  # cannot be written out: by auto-LiRPA alone
+    segmenter = TorchModel(network, segmenter.task, segmenter.bounds)
     ball = Ball("linf", 0.01, (0.0, 1.0))
     expected = run(Crown(), segmenter, slices, ball)
     asked = []
@@ -215,8 +229,8 @@ def test_a_multilabel_case_needs_every_sign_kept():
     case = batch_of(image, torch.tensor([[1, 0], [1, 0], [1, 0]]))
     values = run(Crown(), model, case, Ball("linf", 0.1))
     assert values["certified"].tolist() == [1, 0, 0]
-    assert values["undecided"].tolist() == [0, 1, 0]
-    assert values["falsified"].tolist() == [0, 0, 1]
+    assert values["undecided"].tolist() == [0, 0, 0]
+    assert values["falsified"].tolist() == [0, 1, 1]
     assert torch.allclose(values["margin_bound"], torch.tensor([0.4, -0.05, -0.6]))
 
 
