@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_med.certify.audit import audit, sampled
-from robustbench_med.certify.ladder import RUNGS
 from robustbench_med.certify.lirpa import SLACK, Method, lowest
 from robustbench_med.certify.lowering import Lowered
 from robustbench_med.certify.operators import without_dropout
@@ -79,9 +78,11 @@ def _with_engine(
     found: Mapping[str, Tensor], engine: Traced, one: Region, case: Case, claim: Claim
 ) -> dict[str, Tensor]:
     """Take auto-LiRPA's limits where they are better; what only they prove is not checked."""
-    method: Method = "crown" if case.upto in RUNGS[2:] else case.upto
+    method: Method = "crown"  # slopes and splits are not auto-LiRPA's here
+    if case.upto == "ibp" or case.upto == "crown_ibp":
+        method = case.upto
     limits = [lowest(engine, one, claim.rows, each) for each in dict.fromkeys(("ibp", method))]
-    lower = torch.stack(limits).amax(dim=0)  # type: ignore[arg-type]
+    lower = torch.stack(limits).amax(dim=0)
     seen = sampled(engine.network, one.points(one.centre.new_zeros(0, *one.centre.shape[1:])))
     audit(seen, claim.rows, lower, SLACK)
     margin = torch.maximum(found["margin_bound"], lower.amin().cpu())
