@@ -79,7 +79,7 @@ def _with_engine(
 ) -> dict[str, Tensor]:
     """Take auto-LiRPA's limits where they are better; what only they prove is not checked."""
     method: Method = "crown"  # slopes and splits are not auto-LiRPA's here
-    if case.upto == "ibp" or case.upto == "crown_ibp":
+    if case.upto in {"ibp", "crown_ibp"}:
         method = case.upto
     limits = [lowest(engine, one, claim.rows, each) for each in dict.fromkeys(("ibp", method))]
     lower = torch.stack(limits).amax(dim=0)
@@ -116,7 +116,7 @@ def _about(request: Request, case_id: str, radius: float) -> dict[str, Any]:
         "model": getattr(request.model, "digest", None),
         "method": request.method,
         "ball": {
-            "text": str(ball), "norm": ball.norm, "radius": radius, "bounds": list(ball.bounds),
+            "text": str(ball), "norm": ball.norm, "radius": radius, "bounds": [str(end) for end in ball.bounds],
         },
         "support": ball.support,
     }  # fmt: skip

@@ -87,6 +87,10 @@ def _add_reading(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     gate = commands.add_parser("gate", help="hold a run against a policy: the exit code decides")
     gate.add_argument("run", type=Path, help="run folder")
     gate.add_argument("policy", type=Path, help="TOML file of rules")
+    verify = commands.add_parser(
+        "verify", help="derive a run's certificates again, without the engine that found them"
+    )
+    verify.add_argument("path", type=Path, help="run folder, or one certificate (.json)")
     listing = commands.add_parser("list", help="every component of one kind")
     listing.add_argument("kind", choices=KINDS)
     commands.add_parser("doctor", help="what is installed, what is not, and what would mend it")

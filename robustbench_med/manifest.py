@@ -29,6 +29,7 @@ CERTIFICATE_METRICS = {
     "falsified": {"better": "lower", "patient": "mean", "unit": ""},
     "undecided": {"better": "lower", "patient": "mean", "unit": ""},
     "margin_bound": {"better": "higher", "patient": "mean", "unit": "logits"},
+    "checked": {"better": "higher", "patient": "mean", "unit": ""},
     "abstained": {"better": "lower", "patient": "mean", "unit": ""},
     "radius": {"better": "higher", "patient": "mean", "unit": ""},
 }

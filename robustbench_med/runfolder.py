@@ -3,6 +3,7 @@
 manifest.json       resolved plan, digests, versions, hardware, timings, state
 cases.parquet       one row per case: ids, split, attributes
 records/*.parquet   one file per cell: a probe on a shard of cases
+certificates/       what proves a case, one file each, and the networks they are about
 records.parquet     all cells, once the run is complete
 failures.parquet    cases that a probe could not score, and why
 estimates.parquet   what the reports print of every probe, metric and group
@@ -48,6 +49,7 @@ FAILURES = pa.schema(
     ]
 )
 SCHEMA_VERSION = 1
+CERTIFICATES = "certificates"
 NEEDED = ("schema_version", "name", "state", "plan")
 
 

@@ -17,7 +17,15 @@ from robustbench_med.manifest import begin_manifest, now, with_end
 from robustbench_med.panels import judge_attacks, panels_stored
 from robustbench_med.plan import Plan
 from robustbench_med.preparing import Prepared, audit_splits, prepare
-from robustbench_med.runfolder import Run, file_digest, intact, write_json, write_table
+from robustbench_med.proofs.certificate_files import digest_of_all
+from robustbench_med.runfolder import (
+    CERTIFICATES,
+    Run,
+    file_digest,
+    intact,
+    write_json,
+    write_table,
+)
 from robustbench_med.survey import case_table
 
 if TYPE_CHECKING:
@@ -92,7 +100,14 @@ def _is_current(run: Run, prepared: Prepared, tables: Sequence[pa.Table]) -> boo
     if not (same and written and there["state"] == "complete"):
         return False
     files = {name: file_digest(run.folder / name) for name in TABLES}
-    return files == there.get("files") and _holds(run, tables)
+    proofs = _certificates(prepared, run) == there.get("certificates")
+    return proofs and files == there.get("files") and _holds(run, tables)
+
+
+def _certificates(prepared: Prepared, run: Run) -> dict[str, Any]:
+    """What tells that certificates are the run's: all of them, unaltered, of its model."""
+    model = getattr(prepared.model, "digest", None)
+    return {**digest_of_all(run.folder / CERTIFICATES), "model": model}
 
 
 def _fixed(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,6 +150,7 @@ def _finish(prepared: Prepared, run: Run, manifest: dict[str, Any], seconds: flo
     manifest["looks"] = asdict(look(run, manifest, manifest["finished"]))
     _estimate(run, records, failures, manifest)
     manifest["files"] = {name: file_digest(run.folder / name) for name in TABLES}
+    manifest["certificates"] = _certificates(prepared, run)
     write_json(run.manifest_path, manifest)
     done = Run.open(run.folder)
     write_reports(done)

@@ -19,10 +19,13 @@ from robustbench_med.errors import (
     UnsupportedError,
 )
 from robustbench_med.model import Model
-from robustbench_med.probes import Probe, Record, Values
+from robustbench_med.probes import Certified, Probe, Record, Values
+from robustbench_med.proofs.certificate import Certificate
 from robustbench_med.streams import CaseRng
 
 log = logging.getLogger(__name__)
+
+OnCertificate = Callable[[str, Certificate], None]
 
 
 @dataclass(frozen=True)
@@ -96,9 +99,16 @@ def device_of(model: Model) -> torch.device:
 
 
 def measure(
-    model: Model, batch: Batch, probe: Probe, seed: int
+    model: Model,
+    batch: Batch,
+    probe: Probe,
+    seed: int,
+    on_certificate: OnCertificate | None = None,
 ) -> tuple[list[Record], list[Failure]]:
     """Apply one probe to one batch; where that fails, to each of its cases alone.
+
+    `on_certificate` is called with the id of each case of which something was proved, and with
+    what proves it.
 
     Raises:
         InputError: If the plan, not a case, is at fault.
@@ -114,8 +124,11 @@ def measure(
     except Exception as error:
         if len(batch) == 1:
             return _all_failed(batch, probe, error)
-        parts = [measure(model, batch[i], probe, seed) for i in range(len(batch))]
+        parts = [measure(model, batch[i], probe, seed, on_certificate) for i in range(len(batch))]
         return [r for part in parts for r in part[0]], [f for part in parts for f in part[1]]
+    if on_certificate is not None and isinstance(values, Certified):
+        for case_id, certificate in values.certificates:
+            on_certificate(case_id, certificate)
     return list(_records(batch.case_ids, probe, values)), [
         Failure(case_id, probe.name, probe.kind, UnsupportedError.__name__, str(said))
         for said in partial for case_id in said.case_ids

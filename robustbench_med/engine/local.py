@@ -9,7 +9,7 @@ from robustbench_med.cases import Cohort, batches
 from robustbench_med.engine.agreement import check_batch
 from robustbench_med.engine.cells import Cell
 from robustbench_med.engine.evaluate import Failure, device_of, measure
-from robustbench_med.engine.store import Outcome, is_stored, save
+from robustbench_med.engine.store import Outcome, is_stored, keeping, save
 from robustbench_med.model import Model
 from robustbench_med.probes import Record
 
@@ -74,7 +74,9 @@ def compute(
         started = time.perf_counter()
         for batch in batches(cohort.cases, cell.indices, effort.batch_size):
             check_batch(batch, cohort.task, cohort.bounds)
-            found, failed = measure(model, batch.to(device), cell.probe, effort.seed)
+            found, failed = measure(
+                model, batch.to(device), cell.probe, effort.seed, keeping(folder, cell)
+            )
             records += found
             failures += failed
             clock.tick(cell.probe.name, len(batch))

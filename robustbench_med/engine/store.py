@@ -1,8 +1,9 @@
 """Finished cells on disk: one parquet file each, its failures and seconds in its footer."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, astuple, dataclass
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +12,9 @@ from robustbench_med.engine.cells import Cell
 from robustbench_med.engine.evaluate import Failure
 from robustbench_med.errors import IntegrityError
 from robustbench_med.probes import Record
-from robustbench_med.runfolder import FAILURES, RECORDS, read_table, write_table
+from robustbench_med.proofs.certificate import Certificate
+from robustbench_med.proofs.certificate_files import NETWORKS, save_certificate
+from robustbench_med.runfolder import CERTIFICATES, FAILURES, RECORDS, read_table, write_table
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,17 @@ def save(folder: Path, cell: Cell, outcome: Outcome) -> None:
     write_table(_path(folder, cell), table.replace_schema_metadata(footer))
 
 
+def keeping(folder: Path, cell: Cell) -> Callable[[str, Certificate], None]:
+    """What writes a cell's certificates, beside the folder of the cells."""
+
+    def keep(case_id: str, certificate: Certificate) -> None:
+        about = {**certificate.about, "case_id": case_id, "probe": cell.probe.name}
+        kept = replace(certificate, about=about)
+        save_certificate(folder.parent / CERTIFICATES, cell.digest, kept)
+
+    return keep
+
+
 def merge(folder: Path, cells: Sequence[Cell]) -> tuple[pa.Table, pa.Table, dict[str, float]]:
     """Join the cells' records and failures, in the cells' order, and seconds by probe.
 
@@ -62,6 +76,10 @@ def prune(folder: Path, cells: Iterable[Cell]) -> None:
             path.unlink()
     for path in folder.glob(".*.partial"):
         path.unlink()
+    kept = {NETWORKS, *(path.stem for path in wanted)}
+    for group in (folder.parent / CERTIFICATES).glob("*"):
+        if group.name not in kept:
+            shutil.rmtree(group)
 
 
 def _path(folder: Path, cell: Cell) -> Path:

@@ -104,15 +104,18 @@ def load_network(path: Path, digest: str | None = None) -> Network:
     return network
 
 
-def save_proof(path: Path, proof: Proof, about: Mapping[str, Any]) -> None:
+def save_proof(
+    path: Path, proof: Proof, about: Mapping[str, Any], more: Mapping[str, NDArray[Any]]
+) -> None:
     """Write a proof `path` (.json) and its numbers (.npz), whole or not at all.
 
     Args:
         path: Ends in .json.
         proof: What is to be kept.
         about: What it is about, in words; must hold `network`, the digest of the network.
+        more: Arrays to keep beside it.
     """
-    content = npz(packed(proof))
+    content = npz({**packed(proof), **more})
     numbers = path.with_suffix(".npz")
     _write(numbers, content)
     words = {
@@ -124,8 +127,8 @@ def save_proof(path: Path, proof: Proof, about: Mapping[str, Any]) -> None:
     _write(path, (text + "\n").encode())
 
 
-def load_proof(path: Path) -> tuple[Proof, dict[str, Any]]:
-    """Read a proof and what it is about.
+def load_proof(path: Path) -> tuple[Proof, dict[str, Any], Arrays]:
+    """Read a proof, what it is about, and all arrays that are there.
 
     Raises:
         IntegrityError: If a file is missing, damaged or altered.
@@ -142,7 +145,8 @@ def load_proof(path: Path) -> tuple[Proof, dict[str, Any]]:
     if hashlib.sha256(content).hexdigest() != digest:
         raise IntegrityError(f"{numbers}: altered or damaged: its SHA-256 is not that of {path}")
     try:
-        return unpacked(_arrays(numbers, content)), about
+        arrays = _arrays(numbers, content)
+        return unpacked(arrays), about, arrays
     except (KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"{numbers}: not the numbers of a proof: {error!r}") from error
 

@@ -25,9 +25,14 @@ PROOFS: dict[str, Better] = {
     "falsified": "lower",
     "undecided": "lower",
     "margin_bound": "higher",
+    "checked": "higher",
     "abstained": "lower",
     "radius": "higher",
 }
+
+
+COUNTS = ("least", "most")
+"""Of a class's voxels, proved: what measures are made of, no measures themselves."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ def _certificate_metrics(records: pd.DataFrame, manifest: Mapping[str, Any]) -> 
     found = set(records.loc[records["kind"] == "certificate", "metric"].unique())
     if any(entry["kind"] == "certificate" for entry in manifest["probes"]):
         found.add("certified")
+    found -= {name for name in found if name.partition(".")[0] in COUNTS}
     found -= {name for name in found if name.rpartition(".")[0] in {*found, *manifest["metrics"]}}
     return [*(name for name in PROOFS if name in found), *sorted(found - set(PROOFS))]
 
