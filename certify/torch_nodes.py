@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -32,8 +33,9 @@ def operations(network: Network, like: Tensor) -> tuple[Operation, ...]:
             node,
             tuple(network.nodes[i].shape for i in node.inputs),
             {
-                name: torch.as_tensor(array).to(
-                    like.device, torch.int64 if name == "index" else like.dtype, copy=True
+                # A copy in order: torch takes no array that runs backwards, as flips write them.
+                name: torch.as_tensor(np.array(array, order="C")).to(
+                    like.device, torch.int64 if name == "index" else like.dtype
                 )
                 for name, array in node.arrays.items()
             },

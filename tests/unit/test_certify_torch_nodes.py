@@ -14,6 +14,7 @@ from robustbench_med.certify.input_sets import Sets, least, minimiser, on_torch
 from robustbench_med.certify.torch_nodes import linear, operations, transposed, values
 from robustbench_med.proofs.derive import derive
 from robustbench_med.proofs.evaluation import values_of_cases
+from robustbench_med.proofs.network import Network, Node
 from robustbench_med.proofs.proof import InputSet
 
 MADE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("tightening_fixture.py"))))
@@ -155,3 +156,10 @@ def test_the_least_over_box_and_ball_is_the_better_of_both():
     assert ((points >= sets.low - 1e-12) & (points <= sets.high + 1e-12)).all()
     assert ((points - centre).norm(dim=1) <= 0.9 + 1e-12).all()
     assert ((points * rows).sum(dim=1) >= found - 1e-12).all()
+
+
+def test_a_flip_written_out_is_read():
+    index = np.arange(3)[::-1]  # which runs backwards in memory
+    nodes = (Node("input", (), (3,)), Node("take", (0,), (3,), {"index": index}, {"axis": (0,)}))
+    parts = operations(Network(nodes), torch.zeros((), dtype=torch.float64))
+    assert values(parts, torch.tensor([[1.0, 2, 3]]).double())[-1].tolist() == [[3, 2, 1]]
