@@ -32,6 +32,9 @@ CERTIFICATE_METRICS = {
     "checked": {"better": "higher", "patient": "mean", "unit": ""},
     "abstained": {"better": "lower", "patient": "mean", "unit": ""},
     "radius": {"better": "higher", "patient": "mean", "unit": ""},
+    "nmse_limit": {"better": "lower", "patient": "mean", "unit": ""},
+    "nmse_clean": {"better": "lower", "patient": "mean", "unit": ""},
+    "worst_pixel_limit": {"better": "lower", "patient": "mean", "unit": ""},
 }
 
 

@@ -28,6 +28,9 @@ PROOFS: dict[str, Better] = {
     "checked": "higher",
     "abstained": "lower",
     "radius": "higher",
+    "nmse_limit": "lower",
+    "nmse_clean": "lower",
+    "worst_pixel_limit": "lower",
 }
 
 
