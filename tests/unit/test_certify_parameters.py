@@ -8,12 +8,14 @@ import torch
 from torch import nn
 
 from robustbench_med.certify.cutting import Halving
+from robustbench_med.certify.gamma_sets import gamma_boxes
 from robustbench_med.certify.kspace_sets import line_errors, with_line_errors
-from robustbench_med.certify.ladder import Rows
+from robustbench_med.certify.ladder import Effort, Rows, climb
 from robustbench_med.certify.lowering import lowered
 from robustbench_med.certify.parameter_radius import broken_on_rays, certified_radius
 from robustbench_med.certify.parameters import certify_parameters
 from robustbench_med.certify.physics_sets import smooth_fields, with_bias_field, with_window
+from robustbench_med.certify.pose_sets import Pose, pose_boxes, posed
 from robustbench_med.errors import InputError, IntegrityError
 from robustbench_med.networks.fixed_cascade import FixedCascade
 from robustbench_med.proofs.check import check
@@ -142,6 +144,24 @@ def test_a_reconstruction_is_bounded_under_errors_of_lines_as_near_as_is_asked()
         found = certify_parameters(whole, box, one, needed=limit - 0.02)
         assert found.certified
         assert (check(whole, found.proof) > limit - 0.02).all()
+
+
+@pytest.mark.parametrize("kind", ["gamma", "pose"])
+def test_sub_intervals_have_a_proof_each_that_no_sample_breaks(kind):
+    image, network = image_and_classifier(1)
+    if kind == "gamma":
+        boxes = gamma_boxes(image, 0.9, 1.1, 4)
+        samples = np.stack([image**power for power in np.linspace(0.9, 1.1, 300)])
+    else:
+        boxes = pose_boxes(image, 1, 0, parts=(8, 1))
+        samples = np.stack([posed(image, Pose(angle)) for angle in np.linspace(-1, 1, 300)])
+    needed = float(margins(network, samples).min()) - 0.05
+    climbed = [climb(network, box, ROWS, Effort("crown", needed=needed)) for box in boxes]
+    for each in climbed:
+        assert (each.limits > needed).all()
+        assert (check(network, each.proof) > needed).all()
+    lowest = np.min([each.limits for each in climbed], axis=0)
+    assert (margins(network, samples).min(axis=0) >= lowest).all()
 
 
 def test_a_wrong_answer_has_no_radius():
