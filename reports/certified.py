@@ -26,6 +26,7 @@ SAYS = {
     "certified": "least that stays correct in the ball; the truth is no worse",
     "falsified": "a wrong answer was exhibited",
     "undecided": "neither proved nor refuted: not the same as attackable",
+    "checked": "proved and checked: derived again from its certificate by the checker",
 }
 PROVED = "certified"
 VIEWS = 2
@@ -100,7 +101,21 @@ def _checked(sandwich: Sandwich) -> str:
         )
     return (
         f"{said} Answers found wrong where the proof says they cannot be: {sandwich.broken} (any "
-        "number but 0 would refute the proof)."
+        f"number but 0 would refute the proof). {_whose(sandwich)}"
+    )
+
+
+def _whose(sandwich: Sandwich) -> str:
+    """By whom it is proved: whoever doubts the engine can have the rest checked."""
+    checked, certified = sandwich.checked, sandwich.certified
+    if checked is None:
+        return "Proved, engine only: no certificate was kept that could be checked."
+    if certified.status == "suppressed" or checked.status == "suppressed":
+        return "How much of it is proved and checked is not shown for so few patients."
+    return (
+        f"Proved and checked: {number(checked.value)}; proved, engine only: "
+        f"{number(max(certified.value - checked.value, 0.0))}. The command verify derives what is "
+        "checked once more."
     )
 
 

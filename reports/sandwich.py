@@ -12,7 +12,7 @@ from robustbench_med.statistics.contradiction import STATISTICAL, contradictions
 from robustbench_med.statistics.table import estimate_run
 
 SCORE = "correct"
-ANSWERS = ("certified", "falsified", "undecided")
+ANSWERS = ("certified", "falsified", "undecided", "checked")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class Sandwich:
     broken: int
     statistical: bool
     doubt: str
+
+    @property
+    def checked(self) -> Any:  # noqa: ANN401 (a row of the table)
+        """Share proved and checked; None where the certifier says nothing of it."""
+        return next((row for row in self.others if row.metric == "checked"), None)
 
     def named(self) -> Iterator[tuple[str, Any]]:
         """Its rows by what they say, from the least demanding."""
