@@ -78,7 +78,9 @@ def unknown_operators(network: nn.Module, image: Tensor) -> list[str]:
     known = {name.removeprefix("Bound") for name in vars(import_module("auto_LiRPA.bound_ops"))}
     try:
         operators = parse(network, image)[0]
-    except (RuntimeError, ValueError, TypeError, AttributeError):
+    except (
+        AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError,
+    ):  # fmt: skip
         return []  # not even traced
     names = (node.op.split("::")[-1] for node in operators)
     return sorted({_ALSO.get(name, name) for name in names if name not in known})
