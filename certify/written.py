@@ -1,7 +1,7 @@
 """What is proved about one case of a network that could be written out, and the certificate."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,8 @@ def settle(case: Case, noise: Tensor) -> tuple[dict[str, Tensor], Certificate]:
     proved = bool((climbed.limits > case.needed).all()) and right
     broken = bool((found.lowest < 0).any() or climbed.falsifiers) or not right
     certificate = _certificate(case, climbed)
+    if broken and not proved:
+        certificate = replace(certificate, falsifier=_worst(found, climbed))
     checked = proved and proved_share(certificate) == 1
     values = {
         "certified": float(proved), "falsified": float(broken and not proved),
@@ -89,6 +91,14 @@ def settle(case: Case, noise: Tensor) -> tuple[dict[str, Tensor], Certificate]:
         "checked": float(checked),
     }  # fmt: skip
     return {name: torch.tensor(value) for name, value in values.items()}, certificate
+
+
+def _worst(found: Found, climbed: Climbed) -> Floats:
+    """Return the image that breaks a margin most, of those that the search and the splits met."""
+    row = int(found.lowest.argmin())
+    if found.lowest[row] >= 0 and climbed.falsifiers:
+        return next(iter(climbed.falsifiers.values()))
+    return found.images[found.image[row]].double().numpy(force=True)
 
 
 def _dense(case: Case, noise: Tensor) -> tuple[dict[str, Tensor], Certificate]:

@@ -96,7 +96,7 @@ class CertifiedSurvivors:
         proved = torch.zeros_like(standing)
         rows = standing.nonzero().flatten()
         if len(rows):
-            left = _rows(batch, rows)
+            left = rows_of(batch, rows)
             streams = CaseRng(rng.seed, f"{rng.name}/proof", left.case_ids)
             try:
                 values = _certifier(self.certifier)(model, left, ball, streams)
@@ -124,7 +124,7 @@ class _Worst:
         rows = asked.nonzero().flatten()
         if not len(rows):
             return
-        left = _rows(self.batch, rows)
+        left = rows_of(self.batch, rows)
         found = attack(self.model, left, self.ball, CaseRng(self.rng.seed, name, left.case_ids))
         found = self.ball.stored(found.detach(), left.image, left.context)
         with torch.no_grad():
@@ -152,7 +152,8 @@ def _attacks(name: str, asked: object) -> tuple[Attack, ...]:
     return tuple(made("attacks", f"certified_survivors: {name}", one) for one in asked)
 
 
-def _rows(batch: Batch, rows: Tensor) -> Batch:
+def rows_of(batch: Batch, rows: Tensor) -> Batch:
+    """Return the cases at some positions of a batch."""
     ids = tuple(batch.case_ids[row] for row in rows.tolist())
     context = {name: value[rows] for name, value in batch.context.items()}
     return Batch(ids, batch.image[rows], batch.target[rows], context)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from robustbench_med.errors import IntegrityError
 from robustbench_med.proofs.check import check
+from robustbench_med.proofs.evaluation import values
 from robustbench_med.proofs.network import Floats, Network, size
 from robustbench_med.proofs.proof import Proof
 
@@ -29,6 +30,8 @@ class Certificate:
         target: `()`, `(k,)` or `(*s)`: the true class, flags or label map.
         about: In words and numbers: `kind` of task, `ball` (norm, radius, bounds: the set that the
             proof has to cover), and what else a reader should know.
+        falsifier: An image of the set that is answered wrongly, if one is known; no segmentation
+            has one, as each of its pixels may have its own.
     """
 
     network: Network
@@ -36,6 +39,7 @@ class Certificate:
     image: Floats
     target: NDArray[np.int64]
     about: Mapping[str, Any]
+    falsifier: Floats | None = None
 
 
 def proved_share(certificate: Certificate) -> float:
@@ -48,6 +52,8 @@ def proved_share(certificate: Certificate) -> float:
         IntegrityError: If the proof does not hold, or speaks of a smaller set than the ball.
     """
     covers_ball(certificate)
+    if certificate.falsifier is not None:
+        _breaks(certificate, certificate.falsifier)
     check(certificate.network, certificate.proof)
     kind: Kind = certificate.about["kind"]
     shape = certificate.network.nodes[-1].shape
@@ -92,6 +98,31 @@ def _margin_rows(target: NDArray[np.int64], shape: Shape) -> list[list[_Row]]:
 
 def _flag_rows(target: NDArray[np.int64]) -> list[list[_Row]]:
     return [[((k,), (1.0 if flag > 0 else -1.0,))] for k, flag in enumerate(target.ravel())]
+
+
+def _breaks(certificate: Certificate, image: Floats) -> None:
+    """Hold what is said to falsify a case against the network and the set."""
+    inputs, shape = certificate.proof.inputs, certificate.network.nodes[-1].shape
+    if image.shape != inputs.low.shape:
+        raise IntegrityError(f"certificate: a falsifier {image.shape}, a set {inputs.low.shape}")
+    offset = 0.0 if inputs.centre is None else float(np.linalg.norm(image - inputs.centre))
+    slack = 1e-6 * (1 + np.abs(image))
+    inside = (image >= inputs.low - slack) & (image <= inputs.high + slack)
+    if not inside.all() or offset > inputs.radius * (1 + 1e-6):
+        raise IntegrityError("certificate: its falsifier lies outside its set")
+    output = values(certificate.network, image)[-1].ravel()
+    target, kind = certificate.target, certificate.about["kind"]
+    needed = _flag_rows(target) if kind == "multilabel" else _margin_rows(target, shape)
+    margins = [
+        sum(factor * output[column] for column, factor in zip(*row, strict=True))
+        for rows in needed
+        for row in rows
+    ]
+    # Found in float32: at the border itself its rounding may turn the sign.
+    if not min(margins) <= 1e-5 * (1 + np.abs(output).max()):
+        raise IntegrityError(
+            f"certificate: its falsifier is answered rightly, by a margin of {min(margins)!s}"
+        )
 
 
 def covers_ball(certificate: Certificate) -> None:

@@ -29,6 +29,8 @@ def save_certificate(folder: Path, group: str, certificate: Certificate) -> Path
     name = hashlib.sha256(str(certificate.about["case_id"]).encode()).hexdigest()[:16]
     path = folder / group / f"{name}.json"
     more = {"case.image": certificate.image, "case.target": certificate.target}
+    if certificate.falsifier is not None:
+        more["case.falsifier"] = certificate.falsifier
     save_proof(path, certificate.proof, {**certificate.about, "network": digest}, more)
     return path
 
@@ -52,7 +54,10 @@ def load_certificate(path: Path, known: dict[str, Network] | None = None) -> Cer
         raise IntegrityError(f"{path}: not a certificate: {error!r}") from error
     if digest not in known:
         known[digest] = load_network(path.parents[1] / NETWORKS / f"{digest}.npz", digest)
-    return Certificate(known[digest], proof, np.asarray(image), np.asarray(target), about)
+    falsifier = arrays.get("case.falsifier")
+    return Certificate(
+        known[digest], proof, np.asarray(image), np.asarray(target), about, falsifier
+    )
 
 
 def certificates_in(folder: Path) -> Iterator[Path]:

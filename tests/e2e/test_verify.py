@@ -117,6 +117,33 @@ def test_a_forged_certificate_is_refused_even_with_its_hash_forged_too(finished,
     assert any("added, removed or altered" in line for line in lines)
 
 
+def falsified(folder):
+    """A certificate with an image that is answered wrongly, and one that proves something."""
+    for path in sorted((folder / "certificates").glob("*/*.json")):
+        with np.load(path.with_suffix(".npz")) as arrays:
+            if "case.falsifier" in arrays:
+                return path
+    raise AssertionError("no case was falsified")
+
+
+def test_what_falsifies_a_case_is_held_against_network_and_set(finished, folder):
+    path = falsified(folder)
+    assert finished.rbmed("verify", path)[0] == 0
+
+    def outside(arrays):
+        arrays["case.falsifier"] = arrays["case.falsifier"] + 0.3
+
+    rewritten(path, outside)
+    assert "its falsifier lies outside its set" in finished.refused(4, "verify", path)[0]
+
+    def right(arrays):  # the corner that answers the truth most clearly
+        bright = arrays["case.target"] == 1
+        arrays["case.falsifier"] = arrays["set.high" if bright else "set.low"]
+
+    rewritten(path, right)
+    assert "its falsifier is answered rightly" in finished.refused(4, "verify", path)[0]
+
+
 def test_damaged_missing_and_foreign_files_are_told(finished, folder):
     path = some(folder)
     numbers, network = path.with_suffix(".npz"), next((folder / "certificates/networks").glob("*"))
