@@ -116,7 +116,10 @@ def _about(request: Request, case_id: str, radius: float) -> dict[str, Any]:
         "model": getattr(request.model, "digest", None),
         "method": request.method,
         "ball": {
-            "text": str(ball), "norm": ball.norm, "radius": radius, "bounds": [str(end) for end in ball.bounds],
+            "text": str(ball),
+            "norm": ball.norm,
+            "radius": radius,
+            "bounds": [str(end) for end in ball.bounds],
         },
         "support": ball.support,
-    }  # fmt: skip
+    }

@@ -19,8 +19,8 @@ from robustbench_med.training.card import card_path, read_card
 HERE = Path(__file__).parent
 PLANS = (
     "acnn_seg", "acnn_sr", "bai_fcn", "crnn_mri", "deep_cascade", "deepmedic", "dynamic_cascade",
-    "espcn", "fastmri_unet", "fcn8s", "forest", "lenet", "linet", "mlp", "plain_fcn", "resnet", "synnet",
-    "tl_3_joint", "unet",
+    "espcn", "fastmri_unet", "fcn8s", "forest", "lenet", "linet", "mlp", "plain_fcn", "resnet",
+    "synnet", "tl_3_joint", "unet",
 )  # fmt: skip
 LIMIT = 2_000_000
 
