@@ -66,6 +66,8 @@ def _at(
     broken, search = timed(lambda: _falsified(network, image, target, eps))
     written, asked = lowered(network, image[:1]).network, efforts(quick=quick)
     methods = [ENGINE, *asked]
+    for name in methods[:2]:  # a tool's first call is slower than others
+        _answer(network, written, (image[:1], target[0], eps), name, asked)
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     certified: dict[str, int] = {}
     checks: dict[str, float] = {}
@@ -86,7 +88,7 @@ def _at(
         certified = {name: int(count) for name, count in proved.items()}
         checks = {name: round(took, 4) for name, took in checked.items() if name != ENGINE}
     return {
-        "eps": eps, "cases": len(image), "falsified": int(broken.sum()), "search": search,
+        "eps": eps, "cases": len(image), "falsified": int(broken.sum()), "search": round(search, 4),
         "certified": certified, "seconds": {n: middle(each) for n, each in seconds.items()},
         "checker": checks,
     }  # fmt: skip

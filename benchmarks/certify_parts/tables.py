@@ -144,7 +144,7 @@ def _ratio(ratios: Sequence[float]) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:.2f}" if value < 10 else f"{value:.3g}"
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def _radius(eps: float) -> str:

@@ -18,12 +18,14 @@ from robustbench_med.certify.lowering import lowered
 from robustbench_med.model import TorchModel
 from robustbench_med.models import load_model
 from robustbench_med.plan import load_plan
+from robustbench_med.proofs.network import Network
 from robustbench_med.proofs.proof import InputSet
 from robustbench_med.questions import build_cohort
 
 SYSTEMS = Path(__file__).parents[2] / "examples" / "systems"
 EPS, MEASURES_EPS, KSPACE_SHARE = 1 / 255, 0.01, 0.005
-# A ladder looks at more rows before it bounds all of them; both signs of these are as many.
+# Both signs of so many are as many rows as the ladder bounds without a taste of some first, after
+# which it would leave a rung out that decides none.
 OUTPUTS, STEPS = 64, 40
 NEVER = 1e9  # above any limit, so that slopes are sought for every row
 METHODS: dict[str, Rung] = {
@@ -108,26 +110,29 @@ def _box(image: Tensor, eps: float, bounds: tuple[Any, Any]) -> tuple[Tensor, Te
 def width(name: str, method: str, folder: Path, *, quick: bool) -> dict[str, Any]:
     """What one method says of the smallest and largest value of each output."""
     one = asked(name, folder, quick=quick)
-    before = peak_mib()
-    work = _reached if method == "pgd" else _certified
-    (lower, upper), seconds = timed(lambda: work(one, method))
+    if method == "pgd":
+        before = peak_mib()
+        (lower, upper), seconds = timed(lambda: _reached(one))
+    else:
+        written = lowered(one.network, one.low).network  # the first call imports much
+        before = peak_mib()
+        (lower, upper), seconds = timed(lambda: _certified(one, written, METHODS[method]))
     return {
         "about": one.about, "outputs": len(one.outputs), "seconds": round(seconds, 4),
         "before_mib": before, "peak_mib": peak_mib(), "lower": lower, "upper": upper,
     }  # fmt: skip
 
 
-def _certified(one: Asked, method: str) -> tuple[list[float], list[float]]:
-    written = lowered(one.network, one.low).network
+def _certified(one: Asked, written: Network, upto: Rung) -> tuple[list[float], list[float]]:
     inputs = InputSet(one.low[0].double().numpy(), one.high[0].double().numpy())
     columns = np.concatenate([one.outputs, one.outputs])[:, None]
     signs = np.repeat([1.0, -1.0], len(one.outputs))[:, None]
-    effort = Effort(METHODS[method], NEVER, close=True)
+    effort = Effort(upto, NEVER, close=True)
     least, most = climb(written, inputs, Rows(columns, signs), effort).limits.reshape(2, -1)
     return least.tolist(), (-most).tolist()
 
 
-def _reached(one: Asked, _method: str) -> tuple[list[float], list[float]]:
+def _reached(one: Asked) -> tuple[list[float], list[float]]:
     """Signed gradient steps from the centre and from a random point, in float64."""
     network = one.network.double()
     low, high = one.low.double(), one.high.double()
