@@ -46,8 +46,12 @@ from robustbench_med.proofs.proof import InputSet
 
 RESULT = Path(__file__).parent / "results" / "acquisition.json"
 FREE, BOUNDS, MOST, SAMPLES = (-np.inf, np.inf), (0.0, 1.0), 1.0, 4000
-GAMMA, GAMMA_PARTS, DEGREES, DEGREE_PARTS = 1.5, 32, 5.0, 64
+# Largest gamma (the smallest is 1 / it) or angle, and sub-intervals.
+GAMMAS, ANGLES = ((1.5, 1), (1.5, 32), (4.0, 64)), ((5.0, 4), (5.0, 64), (25.0, 256))
 HALVING = Halving(budget=800, together=64)
+
+
+Cases = list[tuple[Floats, int]]
 
 
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
@@ -156,7 +160,7 @@ def field_radii(
 
 def shares(
     network: Network,
-    cases: Sequence[tuple[Floats, int]],
+    cases: Cases,
     boxes: Callable[[Floats], Sequence[InputSet]],
     samples: Callable[[Floats], Floats],
 ) -> dict[str, Any]:
@@ -173,24 +177,26 @@ def shares(
             "seconds": spent}  # fmt: skip
 
 
-def gammas(network: Network, cases: Sequence[tuple[Floats, int]]) -> dict[str, Any]:
-    """Gamma of 1 / GAMMA to GAMMA."""
-    powers = np.geomspace(1 / GAMMA, GAMMA, 401)
-    return shares(
+def gammas(network: Network, cases: Cases, most: float, parts: int) -> dict[str, Any]:
+    """Gamma of 1 / most to most."""
+    powers = np.geomspace(1 / most, most, 401)
+    found = shares(
         network, cases,
-        lambda image: gamma_boxes(image, 1 / GAMMA, GAMMA, GAMMA_PARTS, BOUNDS),
+        lambda image: gamma_boxes(image, 1 / most, most, parts, BOUNDS),
         lambda image: np.stack([image**power for power in powers]),
     )  # fmt: skip
+    return {"set": f"gamma 1/{most:g} to {most:g}, {parts} parts", **found}
 
 
-def rotations(network: Network, cases: Sequence[tuple[Floats, int]]) -> dict[str, Any]:
-    """Rotations up to DEGREES either way."""
-    angles = np.linspace(-DEGREES, DEGREES, 401)
-    return shares(
+def rotations(network: Network, cases: Cases, most: float, parts: int) -> dict[str, Any]:
+    """Rotations up to `most` degrees either way."""
+    angles = np.linspace(-most, most, 401)
+    found = shares(
         network, cases,
-        lambda image: pose_boxes(image, DEGREES, parts=(DEGREE_PARTS, 1)),
+        lambda image: pose_boxes(image, most, parts=(parts, 1)),
         lambda image: np.stack([posed(image, Pose(angle)) for angle in angles]),
     )  # fmt: skip
+    return {"set": f"rotation up to {most:g} degrees, {parts} parts", **found}
 
 
 NAMES = {
@@ -222,9 +228,6 @@ def table(result: dict[str, Any]) -> list[str]:
         counts = f"{row['cases']} | {row['certified']} | {row['standing']}"
         lines.append(f"| {row['set']} | {counts} | {row['seconds']:.0f} |")
     return lines
-
-
-Cases = list[tuple[Floats, int]]
 
 
 def prepared(model: nn.Module, count: int) -> tuple[Network, Cases, float]:
@@ -260,13 +263,12 @@ def main() -> None:
     for name, sizes in (("shallow", (32,)), ("deeper", (64, 32))):
         network, cases, accuracy = prepared(dense(*sizes), count)
         networks.append(compared(name, network, cases, accuracy))
-    limits = f"gamma {1 / GAMMA:.2f} to {GAMMA}", f"rotation up to {DEGREES:g} degrees"
     result = {
         "machine": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__,
         "threads": 1, "networks": networks,
         "sets": [
-            {"set": f"{limits[0]}, {GAMMA_PARTS} parts", **gammas(network, cases)},
-            {"set": f"{limits[1]}, {DEGREE_PARTS} parts", **rotations(network, cases)},
+            *(gammas(network, cases, *each) for each in GAMMAS),
+            *(rotations(network, cases, *each) for each in ANGLES),
         ],
         "seconds": time.time() - started,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
