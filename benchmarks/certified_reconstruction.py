@@ -6,7 +6,7 @@ the side; every second line, four of them at the centre, without noise. For each
 acquired samples: NMSE of complex images on the data as they are, the most that gradient ascent on
 the error found, and the certified limits, by direction and by voxel alone. One thread.
 
-    python -P benchmarks/certified_reconstruction.py [--size 12] [--cases 1] [--quick]
+    python -P benchmarks/certified_reconstruction.py [--size 16] [--cases 1] [--quick]
 """
 
 import argparse
@@ -137,7 +137,7 @@ def main() -> None:
     """Print a row per case and radius, then the table; store them unless quick."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="8 x 8; nothing is stored")
-    parser.add_argument("--size", type=int, default=12, help="side of the crop")
+    parser.add_argument("--size", type=int, default=16, help="side of the crop")
     parser.add_argument("--cases", type=int, default=1, help="how many")
     asked = parser.parse_args()
     torch.set_num_threads(1)

@@ -21,7 +21,8 @@ def by_voxel(least: Floats, most: Floats) -> Limits:
     error = rounding(len(least))
     near = np.maximum(np.maximum(least, -most), 0)
     far = np.maximum(np.abs(least), np.abs(most))
-    return down(np.square(near).sum() * (1 - error)), up(np.square(far).sum() * (1 + error))
+    lowest = max(down(np.square(near).sum() * (1 - error)), 0.0)
+    return lowest, up(np.square(far).sum() * (1 + error))
 
 
 def by_slopes(linear: Linear, reference: Floats, rest: tuple[Floats, Floats]) -> Limits:
