@@ -77,7 +77,8 @@ def attacked(network: nn.Module, batch: Batch, ball: Ball) -> tuple[float, float
     most, worst = 0.0, 0.0
 
     def errors(image: Tensor) -> Tensor:
-        return (network(image) - target).square().sum(dim=1).flatten()
+        output: Tensor = network(image)
+        return (output - target).square().sum(dim=1).flatten()
 
     begun = errors(clean)
     for aim in (None, None, int(begun.argmax())):
