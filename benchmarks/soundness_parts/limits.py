@@ -1,6 +1,8 @@
 """Limits of rows from every engine of the package, and by how much points break them."""
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -151,3 +153,16 @@ def broken_by(limit: Limit, seen: Seen) -> dict[str, float | int | str]:
         "width": middle,
         "reached": float(reached[known].mean()) if bool(known.any()) else float("nan"),
     }
+
+
+def by_tool(tool: str, limits: list[dict[str, Any]]) -> dict[str, Any]:
+    """Put what one tool's methods came to into one entry: the worst of all, the width of CROWN."""
+    own = [each for each in limits if each["engine"].startswith(tool)]
+    close = [each for each in own if each["engine"] == f"{tool} crown"] or own[:1]
+    sums = {name: sum(each[name] for each in own) for name in ("rows", "violations")}
+    most = {name: max(each[name] for each in own) for name in ("worst", "over")}
+    known = [each["relative"] for each in own if not math.isnan(each["relative"])]
+    most["relative"] = max(known, default=0.0)
+    wide = {name: close[0][name] for name in ("width", "reached")}
+    numbers = {name: float(f"{number:.4g}") for name, number in (most | wide).items()}
+    return {"engine": tool, **sums, **numbers}
