@@ -133,7 +133,7 @@ class _Ladder:
         base = derive(self.network, self.inputs, hidden=hidden)
         self.ground = standing(self.network, self.inputs, base)
         self.bases.append(base)
-        if hidden == "intervals" and len(todo) > 2 * TASTED:
+        if hidden == "intervals" and not self.effort.close and len(todo) > 2 * TASTED:
             some = todo[:: len(todo) // TASTED]
             if (self._on(Leaf(len(self.bases) - 1, some)) > self.effort.needed).mean() < WORTH:
                 return

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robustbench_med.proofs.evaluation import forward
 from robustbench_med.proofs.intervals import Range, box, interval, magnitude
@@ -149,14 +150,14 @@ class _Descent:
             total = total + (value := self._least(position, patch))
             loss = loss + 2 * EPSILON * (np.abs(value) + np.abs(total))
         # The losses are sums of rounded, never negative terms.
-        found = lowered(total - 1.001 * loss)
-        self.best[self.alive] = np.fmax(self.best[self.alive], found)
+        found = np.fmax(self.best[self.alive], lowered(total - 1.001 * loss))
+        # A row that has enough keeps what it has, whether or not it goes on beside others: so its
+        # limit does not depend on them.
+        self.best[self.alive] = np.where(self._have_enough(), self.best[self.alive], found)
 
     def drop(self) -> None:
         """Go on without the rows that have enough, as soon as they are many."""
-        if self.enough is None:
-            return
-        kept = ~(self.best[self.alive] > self.enough[self.alive])
+        kept = ~self._have_enough()
         if kept.mean() > FEW:
             return
         self.alive, self.constant, self.loss = (
@@ -165,6 +166,11 @@ class _Descent:
             self.loss[kept],
         )
         self.rows = {at: Patch(patch.rows[kept], patch.origin) for at, patch in self.rows.items()}
+
+    def _have_enough(self) -> NDArray[np.bool_]:
+        if self.enough is None:
+            return np.zeros(len(self.alive), dtype=np.bool_)
+        return np.asarray(self.best[self.alive] > self.enough[self.alive])
 
     def _least(self, position: int, patch: Patch) -> Floats:
         low, high = self.ground.ranges[position]
