@@ -18,7 +18,6 @@ from robustbench_med.components import build
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests" / "unit"
 WEIGHTS = {
-    "lenet": ROOT / "robustbench_med" / "weights" / "lenet",
     "mlp": ROOT / "robustbench_med" / "weights" / "mlp",
     "espcn": ROOT / "robustbench_med" / "weights" / "espcn",
     "plain_fcn": ROOT / "examples" / "weights" / "system_plain_fcn",
@@ -233,7 +232,7 @@ def subjects() -> Iterator[Subject]:
     yield Subject("fixed cascade", "two stages", cascade, (2, 6, 6), 0.01)
     yield Subject("trained", "classifier", classifier, (1, 12, 12), 0.03)
     shapes: dict[str, Any] = {
-        "plain_fcn": (1, 20, 20), "lenet": (1, 28, 28), "mlp": (11,), "espcn": (1, 3, 6, 6),
+        "plain_fcn": (1, 20, 20), "mlp": (11,), "espcn": (1, 3, 6, 6),
     }  # fmt: skip
     for name in WEIGHTS:
         yield Subject("trained", name, _stored(name), shapes[name], 2 / 255)
