@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from robustbench_med.certify.shim import auto_lirpa
+from robustbench_med.certify.shim import auto_lirpa, first_symbolics
 from robustbench_med.errors import UnsupportedError
 
 # Each was attacked within its bounds by this project's tests; others are refused, because
@@ -77,7 +77,8 @@ def unknown_operators(network: nn.Module, image: Tensor) -> list[str]:
     parse = import_module("auto_LiRPA.parse_graph").parse_module
     known = {name.removeprefix("Bound") for name in vars(import_module("auto_LiRPA.bound_ops"))}
     try:
-        operators = parse(network, image)[0]
+        with first_symbolics():
+            operators = parse(network, image)[0]
     except (
         AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError,
     ):  # fmt: skip

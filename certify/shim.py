@@ -4,6 +4,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
@@ -19,6 +20,8 @@ PATCHED = ("0.3",)
 AS_IS = ("0.7.1",)
 INSTALL = "pip install --no-deps auto-LiRPA==0.3"
 _OPSET = "torch.onnx._internal.torchscript_exporter._globals"
+_RULES = "torch.onnx._internal.torchscript_exporter.registration"
+_OLDEST = (9, 10)
 
 
 def auto_lirpa() -> ModuleType:
@@ -78,6 +81,27 @@ def _patch_before_import() -> None:
 
 def _set_opset_version(opset: int) -> None:
     import_module(_OPSET).GLOBALS.export_onnx_opset_version = opset
+
+
+@contextmanager
+def first_symbolics() -> Iterator[None]:
+    """Let the tracer see torch's oldest ONNX rules only, as release 0.3 finds them at its import.
+
+    A call of `torch.onnx.export`, anybody's, loads the rules of later opsets for good; with those
+    auto-LiRPA reads some graphs wrongly.
+    """
+    registry = import_module(_RULES).registry
+    every = registry._registry
+    oldest = type(registry)()
+    for name, group in every.items():
+        for opset in _OLDEST:
+            if opset in group._functions:
+                oldest.register(name, opset, group._functions[opset])
+    registry._registry = oldest._registry
+    try:
+        yield
+    finally:
+        registry._registry = every
 
 
 def _attribute(node: Any, name: str) -> Any:  # noqa: ANN401

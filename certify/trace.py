@@ -17,7 +17,7 @@ from robustbench_med.certify.operators import (
     unknown_operators,
     without_dropout,
 )
-from robustbench_med.certify.shim import auto_lirpa
+from robustbench_med.certify.shim import auto_lirpa, first_symbolics
 from robustbench_med.errors import UnsupportedError
 
 # What auto-LiRPA and the tracer have been seen to raise on networks that they cannot read.
@@ -90,7 +90,8 @@ def _graph(network: nn.Module, image: Tensor) -> Any:  # noqa: ANN401
     # Matrix mode always: the default, patches, is unsound where branches of different stride meet.
     options = {"conv_mode": "matrix", "crown_batch_size": 1}
     try:
-        return engine.BoundedModule(copy.deepcopy(network), image, bound_opts=options)
+        with first_symbolics():
+            return engine.BoundedModule(copy.deepcopy(network), image, bound_opts=options)
     except ENGINE_ERRORS as error:
         unknown = unknown_operators(network, image)
         raise unsupported(error, ", ".join(unknown) or None) from error

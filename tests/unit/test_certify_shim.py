@@ -1,13 +1,17 @@
 """auto-LiRPA is imported once, quietly, and only in versions that were tried."""
 
+import io
 import logging
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
 
 import pytest
+import torch
+from torch import nn
 
 from robustbench_med.certify import shim
+from robustbench_med.certify.lirpa import bound
 from robustbench_med.errors import UnsupportedError
 
 
@@ -54,3 +58,24 @@ def test_the_root_logger_keeps_its_handlers():
     before = list(logging.getLogger().handlers)
     shim.auto_lirpa()
     assert logging.getLogger().handlers == before
+
+
+class Halved(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 8)
+
+    def forward(self, image):
+        return self.linear(image.flatten(1)).chunk(2, 1)[1]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_export_to_onnx_by_anybody_changes_no_bound():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Halved().eval()
+        image = torch.rand(1, 1, 2, 2)
+    before = bound(network, image - 0.1, image + 0.1)
+    torch.onnx.export(nn.Linear(2, 2).eval(), torch.zeros(1, 2), io.BytesIO(), dynamo=False)
+    after = bound(network, image - 0.1, image + 0.1)
+    assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
