@@ -23,7 +23,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from robustbench_med.cases import Batch, Bounds, Task
-from robustbench_med.certify.energy import by_voxel
 from robustbench_med.certify.fixed_form import fixed_form
 from robustbench_med.certify.image_limits import error_limits
 from robustbench_med.certify.lowering import lowered
@@ -34,6 +33,7 @@ from robustbench_med.model import TorchModel
 from robustbench_med.networks.deep_cascade import deep_cascade
 from robustbench_med.physics.fourier import fft2c, to_channels, to_complex
 from robustbench_med.physics.sampling import cartesian_mask
+from robustbench_med.proofs.energy import by_voxel
 from robustbench_med.shipped import located
 from robustbench_med.threat import Ball
 

@@ -4,16 +4,17 @@ The shipped `plain_fcn` segments the slices of simulated test patients. At three
 of each patient's ejection fraction, from what is proved about every pixel of every slice at both
 phases (`crown`), and the range that gradient attacks on the cavity's size reach, slice by slice.
 Patients are drawn by the order of the cohort; each is written down when it is done, so that a
-later call goes on with the next.
+later call goes on with the next. Draws docs/figures/ejection_fraction.svg, too.
 
-    python -P benchmarks/ejection_fraction.py [--patients N] [--only K/M] [--draw]
+    python -P benchmarks/ejection_fraction.py [--patients N] [--only K/M]
 """
 
 import argparse
 import json
 import platform
-import statistics
+import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,16 @@ from robustbench_med.clinical import ejection_fraction, measure, patient_limits
 from robustbench_med.components import build
 from robustbench_med.model import TorchModel
 from robustbench_med.models import load_model
+from robustbench_med.reports.drawing import draw
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball
 
+# Last, as `python -P` would not have it at all: this folder has a statistics.py.
+sys.path.append(str(Path(__file__).parent))
+
+from ejection_parts.shown import paint, table
+
+PICTURE = Path(__file__).parents[1] / "docs" / "figures" / "ejection_fraction.svg"
 RESULT = Path(__file__).parent / "results" / "ejection_fraction.json"
 PARTS = Path(__file__).parents[1] / "runs" / "ejection_fraction"
 RADII = (0.25 / 255, 0.5 / 255, 1 / 255)
@@ -123,25 +131,15 @@ def main() -> int:
 
 
 def report() -> int:
-    """Print and write what is there."""
-    rows = [json.loads(path.read_text("utf-8")) for path in sorted(PARTS.glob("*.json"))]
-    lines = ["| radius | patients | pixels kept | median width, certified | attacked | ratio |",
-             "|---|---|---|---|---|---|"]  # fmt: skip
-    for eps in RADII:
-        some = [row for row in rows if abs(row["eps"] - eps) < 1e-9]
-        if not some:
-            continue
-        widths = [
-            [row[kind][1] - row[kind][0] for row in some] for kind in ("certified", "attacked")
-        ]
-        certified, attacked = map(statistics.median, widths)
-        pixels = statistics.mean(row["pixels"] for row in some)
-        ratio = f"{certified / attacked:.2f}" if attacked else "-"
-        lines.append(f"| {eps * 255:g}/255 | {len(some)} | {pixels:.4f} | {certified:.2f} | "
-                     f"{attacked:.2f} | {ratio} |")  # fmt: skip
-    print("\n".join(lines))
+    """Print the table of the patients that are done at every radius, draw it, write it down."""
+    done = [json.loads(path.read_text("utf-8")) for path in sorted(PARTS.glob("*.json"))]
+    times = Counter(row["patient"] for row in done)
+    rows = [row for row in done if times[row["patient"]] == len(RADII)]
+    print("\n".join(table(rows)))
     machine = {"cpu": platform.machine(), "torch": torch.__version__, "threads": 1}
     RESULT.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n", "utf-8")
+    drawn = draw("ejection-fraction", 9.0, 4.0, lambda figure: paint(figure, rows))
+    PICTURE.write_text('<?xml version="1.0" encoding="utf-8"?>\n' + drawn + "\n", "utf-8")
     return 0
 
 

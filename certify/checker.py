@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustbench_med.errors import RobustbenchMedError
-from robustbench_med.proofs.certificate import proved_share
 from robustbench_med.proofs.certificate_files import load_certificate
 from robustbench_med.proofs.network import Network
+from robustbench_med.proofs.statement import Statement, proved
 
 
-def check_file(path: Path, known: dict[str, Network] | None = None) -> float:
-    """Derive every limit of a certificate again; return what share of the case it proves.
+def check_file(path: Path, known: dict[str, Network] | None = None) -> Statement:
+    """Derive every limit of a certificate again; return what it proves.
 
     Args:
         path: Of its .json file.
@@ -23,7 +23,7 @@ def check_file(path: Path, known: dict[str, Network] | None = None) -> float:
     Raises:
         IntegrityError: If a file is missing, damaged or altered, or a claim does not follow.
     """
-    return proved_share(load_certificate(path, known))
+    return proved(load_certificate(path, known))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,9 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code, known = 0 if paths else 2, {}  # type: tuple[int, dict[str, Network]]
     for path in paths:
         try:
-            said = (
-                f"holds: keeps its true answer on {check_file(Path(path), known):.6g} of the case"
-            )
+            said = f"holds: {check_file(Path(path), known).words}"
         except RobustbenchMedError as error:
             said, code = f"refused: {error}", error.exit_code
         sys.stdout.write(f"{path}: {said}\n")

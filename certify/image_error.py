@@ -3,25 +3,25 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from robustbench_med.cases import Batch
-from robustbench_med.certify.audit import POINTS, audit, sampled
+from robustbench_med.certify.about import Asked, about_case, may_change
+from robustbench_med.certify.audit import POINTS
 from robustbench_med.certify.fixed_form import fixed_form
-from robustbench_med.certify.image_limits import RUNGS, ErrorLimits, Upto, error_limits
+from robustbench_med.certify.image_case import ImageCase, settle_image
+from robustbench_med.certify.image_limits import RUNGS, Upto
 from robustbench_med.certify.lowering import Lowered, lowered
-from robustbench_med.certify.margin import and_negated, identity_rows
 from robustbench_med.certify.region import Region, region
-from robustbench_med.certify.written import input_set
-from robustbench_med.errors import CaseError, InputError, IntegrityError, UnsupportedError
+from robustbench_med.errors import InputError, UnsupportedError
 from robustbench_med.model import Model
-from robustbench_med.probes import Values
+from robustbench_med.probes import Certified
+from robustbench_med.proofs.image_certificate import KINDS
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball
 
-KINDS = ("reconstruction", "super_resolution")
+_Known = tuple[nn.Module, Lowered]
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ class ImageError:
     to be no less than the NMSE of any image that the network gives in the ball; `worst_pixel_limit`
     no less than the modulus of any voxel's error. `nmse_clean` is the NMSE at the clean image. All
     of them count errors of phase, as `nmse_complex` does; the metric `nmse`, of magnitudes, is
-    never above. `certified`: `nmse_limit` is at most `limit`; `falsified`: `nmse_clean` is
-    already above it; `undecided`: neither, **not** "attackable".
+    never above. `certified`: `nmse_limit` is at most `limit`; `falsified`: the NMSE of the clean
+    image, or of another that was tried, is above it; `undecided`: neither, **not** "attackable".
+    `checked`: certified, and derived again from the certificate by the checker.
 
     Proved in real arithmetic of the network in its fixed form, rounding of the proof accounted
     for; inference in float32 differs by its own rounding. Cost grows fast with the image: see
@@ -64,14 +65,14 @@ class ImageError:
                 f"image_error: most_values must be a whole number from 1, got {self.most_values!r}"
             )
 
-    def __call__(self, model: Model, batch: Batch, ball: Ball, rng: CaseRng) -> Values:
+    def __call__(self, model: Model, batch: Batch, ball: Ball, rng: CaseRng) -> Certified:
         """See `Certifier`.
 
         Raises:
             UnsupportedError: If task, model, ball or an operator is none that can be bounded, or
                 the image is too large.
             CaseError: If an image, an output or the target is not finite or does not fit.
-            IntegrityError: If a sampled image breaks a limit.
+            IntegrityError: If a sampled image breaks a limit, or the checker refuses the proof.
         """
         if model.task.kind not in KINDS:
             raise UnsupportedError(
@@ -79,20 +80,22 @@ class ImageError:
             )
         around = region(ball, batch)
         noise = rng.child("audit").uniform(POINTS, *batch.image.shape[1:])
-        known: dict[bytes, tuple[nn.Module, Lowered]] = {}
-        cases = []
-        for index in range(len(batch)):
+        asked = Asked(model, ball, self.upto)
+        known: dict[bytes, _Known] = {}
+        values, certificates = [], []
+        for index, case_id in enumerate(batch.case_ids):
             one = batch[index]
-            network, written = self._written(model, one, known)
-            cases.append(self._settled(network, written, one, around[index], noise[index]))
-        return {
-            name: torch.tensor([case[name] for case in cases], dtype=torch.float32)
-            for name in cases[0]
+            case = self._case(self._written(model, one, known), one, around[index], asked)
+            found, certificate = settle_image(case, noise[index])
+            values.append(found)
+            certificates.append((case_id, certificate))
+        stacked = {
+            name: torch.tensor([case[name] for case in values], dtype=torch.float32)
+            for name in values[0]
         }
+        return Certified(stacked, certificates)
 
-    def _written(
-        self, model: Model, one: Batch, known: dict[bytes, tuple[nn.Module, Lowered]]
-    ) -> tuple[nn.Module, Lowered]:
+    def _written(self, model: Model, one: Batch, known: dict[bytes, _Known]) -> _Known:
         """Cases of one mask share a network."""
         mask = one.context.get("mask")
         key = b"" if mask is None else mask.detach().cpu().contiguous().numpy().tobytes()
@@ -113,53 +116,23 @@ class ImageError:
             f"{self.most_values}; crop the images, take a smaller network or allow more"
         )
 
-    def _settled(
-        self, network: nn.Module, written: Lowered, one: Batch, around: Region, noise: Tensor
-    ) -> dict[str, float]:
-        around = Region(
-            around.low.double().cpu(), around.high.double().cpu(), around.centre.double().cpu(),
-            None if around.radius is None else around.radius.double().cpu(),
-        )  # fmt: skip
-        output = network(around.centre)[0]
-        target = one.target[0].double().cpu()
-        if not output.isfinite().all():
-            raise CaseError("the model's output is not finite")
-        if target.shape != output.shape or not target.isfinite().all():
-            raise CaseError(
-                f"the target must be finite and {tuple(output.shape)}, as the output, got "
-                f"{tuple(target.shape)}"
-            )
-        if not (power := float(target.square().sum())) > 0:
-            raise CaseError("the target is 0 everywhere, and an error relative to it undefined")
-        truth = target.numpy().reshape(written.network.nodes[-1].shape)
-        limits = error_limits(written.network, input_set(around), truth, upto=self.upto)
-        seen = sampled(network, around.points(noise.double().cpu()))
-        _audited(seen, limits, target, written.tolerance)
-        clean = float((output - target).square().sum()) / power
-        # Stored in float32, rounded upwards: what is recorded is a limit, too.
-        nmse, worst = (
-            float(np.nextafter(np.float32(each), np.float32(np.inf)))
-            for each in (limits.nmse[1], limits.worst_pixel)
+    def _case(self, known: _Known, one: Batch, around: Region, asked: Asked) -> ImageCase:
+        network, written = known
+        radius = float(asked.ball.radius(one.image, one.context).flatten()[0])
+        return ImageCase(
+            lowered=written,
+            network=network,
+            kind=asked.model.task.kind,
+            one=_in_doubles(around),
+            free=may_change(asked.ball, one),
+            target=one.target[0].double().cpu(),
+            limit=float(self.limit),
+            upto=self.upto,
+            about=about_case(asked, one.case_ids[0], radius),
         )
-        certified, falsified = nmse <= self.limit, clean > self.limit
-        return {
-            "certified": float(certified),
-            "falsified": float(falsified and not certified),
-            "undecided": float(not certified and not falsified),
-            "nmse_limit": nmse,
-            "nmse_clean": clean,
-            "worst_pixel_limit": worst,
-        }
 
 
-def _audited(seen: Tensor, limits: ErrorLimits, target: Tensor, tolerance: float) -> None:
-    """Hold sampled images against the limits of each value and of the energy."""
-    slack = max(1e-7, 10 * tolerance)  # of a network that answers in float64
-    lower = torch.from_numpy(np.concatenate([limits.low.ravel(), -limits.high.ravel()]))
-    audit(seen, and_negated(identity_rows(seen.shape[1], seen)), lower, slack)
-    energy = float((seen - target.flatten()).square().sum(dim=1).max())
-    if not energy <= limits.energy[1] * (1 + slack) + slack:
-        raise IntegrityError(
-            f"image_error: certificate void: the energy of the error is bounded by "
-            f"{limits.energy[1]:.9g}, but an image of the set reaches {energy:.9g}"
-        )
+def _in_doubles(around: Region) -> Region:
+    low, high, centre = (each.double().cpu() for each in (around.low, around.high, around.centre))
+    radius = None if around.radius is None else around.radius.double().cpu()
+    return Region(low, high, centre, radius)

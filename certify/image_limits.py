@@ -7,14 +7,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from robustbench_med.certify.energy import Limits, by_slopes, by_voxel, down, up
-from robustbench_med.certify.image_outputs import Linear, extended, linear_part
-from robustbench_med.certify.ladder import Climbed, Effort, Rows, climb
+from robustbench_med.certify.ladder import Effort, Rows, climb
+from robustbench_med.certify.linear_part import linear_part
 from robustbench_med.errors import InputError
+from robustbench_med.proofs.energy import Limits, down, up
+from robustbench_med.proofs.error_limits import Drawn, Sides, drawn, is_complex, modulus, sides
 from robustbench_med.proofs.evaluation import values
+from robustbench_med.proofs.image_outputs import Linear, extended
 from robustbench_med.proofs.network import Floats, Network, size
 from robustbench_med.proofs.proof import InputSet, Proof
-from robustbench_med.proofs.rounding import EPSILON, TINY
+from robustbench_med.proofs.rounding import EPSILON
 
 Upto = Literal["ibp", "crown_ibp", "crown"]
 RUNGS: tuple[Upto, ...] = ("ibp", "crown_ibp", "crown")
@@ -44,7 +46,7 @@ class ErrorLimits:
             complex image this is `psnr_complex`.
         network: What the claims are about: the image, what of it is not linear, and its sums.
         proof: Of every value's limits, each way.
-        by_direction: Whether the energy was bounded by what is linear, too, and not by voxel alone.
+        linear: What the energy was bounded by besides; None: by voxel alone.
     """
 
     low: Floats
@@ -56,7 +58,7 @@ class ErrorLimits:
     psnr: Limits
     network: Network
     proof: Proof
-    by_direction: bool
+    linear: Linear | None
 
 
 def error_limits(
@@ -85,23 +87,17 @@ def error_limits(
     linear = linear_part(network, inputs)
     sums = _sums(reference.shape, region)
     whole = extended(network, linear, sums)
-    low, high, proof = _both_sides(whole, inputs, upto)
-    least, most = _errors(low[:count], high[:count], truth)
-    energy = by_voxel(least, most)
-    if linear is not None:
-        energy = _closer(energy, linear, truth, (low[count : 2 * count], high[count : 2 * count]))
-    means = None
-    if region is not None:
-        start = len(low) - len(sums)
-        means = _means((low[start:], high[start:]), (least, most), sums, truth)
-    peak = float(_modulus(np.abs(reference), up_=False).max() if _complex(reference)
+    proof = _both_sides(whole, inputs, upto)
+    found = sides(proof.claims, size(whole.nodes[-1].shape))
+    error = drawn(found, linear, reference)
+    means = None if region is None else _means(found, error, sums, truth)
+    peak = float(modulus(np.abs(reference))[0].max() if is_complex(reference)
                  else reference.max())  # fmt: skip
-    voxels = count // 2 if _complex(reference) else count
-    far = np.maximum(np.abs(least), np.abs(most)).reshape(reference.shape)
+    voxels = count // 2 if is_complex(reference) else count
     return ErrorLimits(
-        low[:count].reshape(reference.shape), high[:count].reshape(reference.shape),
-        float(_modulus(far, up_=True).max()), means, energy, _relative(energy, truth),
-        _decibels(energy, peak, voxels), whole, proof, linear is not None,
+        found.low[:count].reshape(reference.shape), found.high[:count].reshape(reference.shape),
+        error.worst_pixel, means, error.energy, error.nmse,
+        _decibels(error.energy, peak, voxels), whole, proof, linear,
     )  # fmt: skip
 
 
@@ -158,62 +154,25 @@ def _sums(shape: tuple[int, ...], region: Mask | None) -> Floats:
     return rows.reshape(shape[0], -1)
 
 
-def _both_sides(network: Network, inputs: InputSet, upto: Upto) -> tuple[Floats, Floats, Proof]:
+def _both_sides(network: Network, inputs: InputSet, upto: Upto) -> Proof:
     count = size(network.nodes[-1].shape)
     columns = np.tile(np.arange(count), 2)[:, None]
     signs = np.repeat([1.0, -1.0], count)[:, None]
     effort = Effort(upto, needed=-np.inf, close=True)
-    climbed: Climbed = climb(network, inputs, Rows(columns, signs), effort)
-    return climbed.limits[:count], -climbed.limits[count:], climbed.proof
+    return climb(network, inputs, Rows(columns, signs), effort).proof
 
 
-def _errors(low: Floats, high: Floats, truth: Floats) -> tuple[Floats, Floats]:
-    least, most = low - truth, high - truth
-    slack = EPSILON * np.maximum(np.abs(least), np.abs(most)) + TINY
-    return least - slack, most + slack
-
-
-def _closer(
-    energy: Limits, linear: Linear, truth: Floats, rest: tuple[Floats, Floats]
-) -> Limits:  # fmt: skip
-    if not all(np.isfinite(limit).all() for limit in rest):
-        return energy
-    other = by_slopes(linear, truth, rest)
-    return max(energy[0], other[0]), min(energy[1], other[1])
-
-
-def _means(
-    summed: tuple[Floats, Floats], errors: tuple[Floats, Floats], sums: Floats, truth: Floats
-) -> Floats:
+def _means(found: Sides, error: Drawn, sums: Floats, truth: Floats) -> Floats:
     """As one row each, or of each voxel's limits, whichever is closer, `(channels, 2)`."""
-    found = []
-    for row, low, high in zip(sums, *summed, strict=True):
+    means, start = [], len(found.low) - len(sums)
+    for row, low, high in zip(sums, found.low[start:], found.high[start:], strict=True):
         inside = row > 0
         true = math.fsum(truth[inside])
         voxels = int(inside.sum())
-        least = max(down(low - true - EPSILON * abs(true)), down(math.fsum(errors[0][inside])))
-        most = min(up(high - true + EPSILON * abs(true)), up(math.fsum(errors[1][inside])))
-        found.append((down(least / voxels), up(most / voxels)))
-    return np.array(found)
-
-
-def _complex(image: Floats) -> bool:
-    return len(image) == 2 and image.ndim in (3, 4)
-
-
-def _modulus(parts: Floats, *, up_: bool) -> Floats:
-    """Of values at least 0, rounded up or down."""
-    if not _complex(parts):
-        return parts
-    found = np.hypot(parts[0], parts[1])
-    return np.asarray(found * (1 + 8 * EPSILON) if up_ else found * (1 - 8 * EPSILON))
-
-
-def _relative(energy: Limits, truth: Floats) -> Limits:
-    power = math.fsum(np.square(truth))
-    if not power > 0:
-        return math.nan, math.nan
-    return max(down(energy[0] / power), 0.0), up(energy[1] / power)
+        least = max(down(low - true - EPSILON * abs(true)), down(math.fsum(error.least[inside])))
+        most = min(up(high - true + EPSILON * abs(true)), up(math.fsum(error.most[inside])))
+        means.append((down(least / voxels), up(most / voxels)))
+    return np.array(means)
 
 
 def _decibels(energy: Limits, peak: float, voxels: int) -> Limits:

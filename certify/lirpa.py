@@ -7,11 +7,13 @@ from torch import Tensor, nn
 
 from robustbench_med.certify.audit import POINTS, audit, sampled
 from robustbench_med.certify.chunks import in_chunks, is_out_of_memory
+from robustbench_med.certify.lowering import lowered
 from robustbench_med.certify.margin import DenseRows, Rows, and_negated, identity_rows
+from robustbench_med.certify.rebuilt import Rebuilt
 from robustbench_med.certify.region import Region, box
 from robustbench_med.certify.shim import auto_lirpa
 from robustbench_med.certify.trace import ENGINE_ERRORS, Traced, quiet, trace, unsupported
-from robustbench_med.errors import InputError
+from robustbench_med.errors import InputError, UnsupportedError
 
 Method = Literal["ibp", "crown_ibp", "crown"]
 SLACK = 1e-5
@@ -30,7 +32,7 @@ def bound(
 
     Sound in real arithmetic, up to the rounding of the network's own floating-point type;
     samples are checked to respect it. `network` is bounded in evaluation mode and left as it
-    was. No method is looser than "ibp".
+    was; what auto-LiRPA cannot read is written out first. No method is looser than "ibp".
 
     Args:
         network: Maps `(b, c, *s)` to `(b, ...)` with `m` values per case, each case by itself.
@@ -53,13 +55,34 @@ def bound(
     if method not in get_args(Method):
         raise InputError(f"bound: method must be one of {get_args(Method)}, got {method!r}")
     region = box(low, high)
-    traced = trace(network, region.centre[:1])
+    traced = _traced(network, region.centre[:1])
     lower, upper = [], []
     for case, wanted in enumerate(_rows_of_cases(traced, rows, len(region))):
         limits = _limits(traced, region[case], wanted, method)
         lower.append(limits[0])
         upper.append(limits[1])
     return torch.stack(lower), torch.stack(upper)
+
+
+def _traced(network: nn.Module, image: Tensor) -> Traced:
+    """Let auto-LiRPA read a network as it is, or as it is written out where it cannot."""
+    try:
+        return trace(network, image)
+    except UnsupportedError:
+        again = _as_written(network, image)
+        if again is None:
+            raise
+        return again
+
+
+def _as_written(network: nn.Module, image: Tensor) -> Traced | None:
+    try:
+        written = lowered(network, image)
+        if written.head:  # its outputs would be logits
+            return None
+        return trace(Rebuilt(written.network, image.dtype).to(image.device), image)
+    except UnsupportedError:
+        return None
 
 
 def _rows_of_cases(traced: Traced, rows: Tensor | None, cases: int) -> list[Rows]:

@@ -1,6 +1,6 @@
 """Enlarging and shuffling of pixels, written as nodes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -52,11 +52,12 @@ def linear(
     *scales: float | None,
 ) -> Value:
     """aten::upsample_linear1d, bilinear2d and trilinear3d: one matrix an axis."""
-    for axis, (m, scale) in enumerate(zip(sizes, scales, strict=True), start=2):
-        each = torch.eye(x.shape[axis], dtype=torch.float64)[None]
-        shares = torch.ops.aten.upsample_linear1d(each, [m], align, scale)
-        x = writer.along(x, axis, shares[0].T.numpy())
-    return x
+
+    def one(each: torch.Tensor, m: int, scale: float | None) -> torch.Tensor:
+        shares: torch.Tensor = torch.ops.aten.upsample_linear1d(each[None], [m], align, scale)
+        return shares[0]
+
+    return _by_axis(writer, x, sizes, scales, one)
 
 
 def cubic(
@@ -67,10 +68,26 @@ def cubic(
     *scales: float | None,
 ) -> Value:
     """aten::upsample_bicubic2d: one matrix an axis."""
+
+    def one(each: torch.Tensor, m: int, scale: float | None) -> torch.Tensor:
+        lines, found = each[None, :, None], torch.ops.aten.upsample_bicubic2d
+        shares: torch.Tensor = found(lines, [1, m], align, None, scale)
+        return shares[0, :, 0]
+
+    return _by_axis(writer, x, sizes, scales, one)
+
+
+def _by_axis(
+    writer: Writer,
+    x: Value,
+    sizes: Sequence[int],
+    scales: Sequence[float | None],
+    one: Callable[[torch.Tensor, int, float | None], torch.Tensor],
+) -> Value:
+    """Resize axis after axis by the matrix `(n, m)` that `one` makes of unit vectors."""
     for axis, (m, scale) in enumerate(zip(sizes, scales, strict=True), start=2):
-        each = torch.eye(x.shape[axis], dtype=torch.float64)[None, :, None]
-        shares = torch.ops.aten.upsample_bicubic2d(each, [1, m], align, None, scale)
-        x = writer.along(x, axis, shares[0, :, 0].T.numpy())
+        unit = torch.eye(x.shape[axis], dtype=torch.float64)
+        x = writer.along(x, axis, one(unit, m, scale).T.numpy())
     return x
 
 

@@ -2,11 +2,11 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from robustbench_med.certify.about import Asked, about_case, may_change
 from robustbench_med.certify.audit import audit, sampled
 from robustbench_med.certify.lirpa import SLACK, Method, lowest
 from robustbench_med.certify.lowering import Lowered
@@ -35,6 +35,7 @@ def proved(request: Request, written: Lowered, around: Region, noise: Tensor) ->
     batch, network = request.batch, _logits(request, written)
     radii = request.ball.radius(batch.image, batch.context).flatten()
     engine = _engine(request)
+    asked = Asked(request.model, request.ball, request.method)
     values, certificates = [], []
     for index, case_id in enumerate(batch.case_ids):
         one = around[index]
@@ -48,9 +49,10 @@ def proved(request: Request, written: Lowered, around: Region, noise: Tensor) ->
             one=one,
             output=output,
             target=batch.target[index].to(output.device),
+            free=may_change(request.ball, batch[index]),
             needed=request.slack * claim.scale,
             upto=request.method,
-            about=_about(request, case_id, float(radii[index])),
+            about=about_case(asked, case_id, float(radii[index])),
         )
         found, certificate = settle(case, noise[index])
         if engine is not None:
@@ -107,19 +109,3 @@ def _logits(request: Request, written: Lowered) -> nn.Module:
         return Rebuilt(written.network, dtype).to(device).eval()
     plain = without_dropout(copy.deepcopy(network_of(request.model))).eval()
     return plain.requires_grad_(requires_grad=False)
-
-
-def _about(request: Request, case_id: str, radius: float) -> dict[str, Any]:
-    ball = request.ball
-    return {
-        "case_id": case_id,
-        "model": getattr(request.model, "digest", None),
-        "method": request.method,
-        "ball": {
-            "text": str(ball),
-            "norm": ball.norm,
-            "radius": radius,
-            "bounds": [str(end) for end in ball.bounds],
-        },
-        "support": ball.support,
-    }

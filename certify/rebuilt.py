@@ -18,7 +18,7 @@ _CONV_TRANSPOSE = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 class Rebuilt(nn.Module):
     """Computes what a `proofs.Network` does, by operators whose bounds by auto-LiRPA are trusted.
 
-    Its numbers are buffers in one floating-point type, rounded from the network's.
+    Its numbers are parameters of one floating-point type, rounded from the network's.
     """
 
     def __init__(self, network: Network, dtype: torch.dtype = torch.float32) -> None:
@@ -26,7 +26,7 @@ class Rebuilt(nn.Module):
 
         Args:
             network: What it shall compute.
-            dtype: Of its buffers, and of the images that it will be given.
+            dtype: Of its parameters, and of the images that it will be given.
         """
         super().__init__()
         self._nodes, self._places = plain(network)
@@ -35,7 +35,9 @@ class Rebuilt(nn.Module):
                 if name != "index":
                     whole = np.broadcast_to(array, node.shape) if node.kind == "scale" else array
                     tensor = torch.tensor(np.array(whole), dtype=dtype)
-                    self.register_buffer(f"{name}_{position}", tensor)
+                    # Parameters, as auto-LiRPA asks the first one for the type of numbers.
+                    still = nn.Parameter(tensor, requires_grad=False)
+                    self.register_parameter(f"{name}_{position}", still)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map `(b, *input)` to `(b, *output)`."""

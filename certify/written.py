@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from robustbench_med.certify.about import about_network
 from robustbench_med.certify.audit import audit
 from robustbench_med.certify.ladder import Climbed, Effort, Rows, Rung, climb
 from robustbench_med.certify.lowering import Lowered
@@ -38,6 +39,7 @@ class Case:
         one: The set.
         output: `(k, *s)` at its centre: logits.
         target: The truth.
+        free: Of the image's shape, 1 for what may change and 0 for what may not.
         needed: What a margin has to be above.
         upto: Last rung.
         about: What the certificate should say besides.
@@ -49,6 +51,7 @@ class Case:
     one: Region
     output: Tensor
     target: Tensor
+    free: Floats
     needed: float
     upto: Rung
     about: Mapping[str, Any]
@@ -172,12 +175,9 @@ def _certificate(case: Case, climbed: Climbed) -> Certificate:
         "kind": case.kind,
         "arithmetic": ARITHMETIC,
         "needed": case.needed,
-        "network": lowered.network.digest,
-        "written_out": {
-            "tolerance": lowered.tolerance, "points": lowered.points, "left_out": lowered.head,
-        },
+        **about_network(lowered),
         **case.about,
     }  # fmt: skip
     image = case.one.centre[0].double().numpy(force=True)
     target = np.asarray(case.target.long().numpy(force=True))
-    return Certificate(lowered.network, climbed.proof, image, target, about)
+    return Certificate(lowered.network, climbed.proof, image, target, case.free, about)

@@ -14,7 +14,8 @@ from robustbench_med.reports.wording import DASH
 HERE = Path(__file__).parent
 ORDER = (
     "verdict", "tested", "split", "overall", "subgroups", "operating", "agreement", "search",
-    "robustness", "validity", "shifts", "changes", "certified", "failures", "methods", "provenance",
+    "robustness", "validity", "shifts", "changes", "certified", "certified_measures",
+    "failures", "methods", "provenance",
 )  # fmt: skip
 LONG = 34
 SYMBOLS = {"pass": "✓", "fail": "✗", "undecided": "?", "waived": "~", "warning": "!"}

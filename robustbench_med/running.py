@@ -136,13 +136,15 @@ def _compute(prepared: Prepared, run: Run, on_progress: Callable[[Progress], Non
 
 def _finish(prepared: Prepared, run: Run, manifest: dict[str, Any], seconds: float) -> Run:
     from robustbench_med.reports.writer import write_reports
+    from robustbench_med.statistics.contradicted_counts import contradicted_counts
     from robustbench_med.statistics.contradiction import contradictions
 
     records, failures, spent = merge(run.cells_folder, prepared.cells)
     write_table(run.folder / "records.parquet", records)
     write_table(run.folder / "failures.parquet", failures)
     prune(run.cells_folder, prepared.cells)
-    found = contradictions(records.to_pandas(), manifest)
+    table = records.to_pandas()
+    found = [*contradictions(table, manifest), *contradicted_counts(table, manifest)]
     broken = failed_share(failures.to_pandas(), prepared.inquiries)
     limit = prepared.plan.failure_limit
     state = "contradiction" if found else "failed" if broken > limit else "complete"

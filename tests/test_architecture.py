@@ -22,7 +22,7 @@ LAYERS = (
     {"statistics"},
     {"reports"},
     {"plan", "plan_fields", "plan_splits", "plan_metrics", "plan_train", "plan_validity",
-     "panels", "questions", "survey",
+     "panels", "questions", "survey", "levels",
      "sizing", "manifest", "ledger", "operating", "preparing", "running", "models", "onnx_model",
      "commands", "demo", "cli", "__main__"},
 )  # fmt: skip

@@ -17,11 +17,7 @@ from robustbench_med.components import build
 
 ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests" / "unit"
-WEIGHTS = {
-    "mlp": ROOT / "robustbench_med" / "weights" / "mlp",
-    "espcn": ROOT / "robustbench_med" / "weights" / "espcn",
-    "plain_fcn": ROOT / "examples" / "weights" / "system_plain_fcn",
-}
+WEIGHTS = ROOT / "robustbench_med" / "weights"
 Make = Callable[[], nn.Module]
 
 
@@ -159,7 +155,7 @@ def classifier() -> nn.Module:
 
 def stored(name: str) -> nn.Module:
     """Build a network that comes trained."""
-    path = WEIGHTS[name]
+    path = WEIGHTS / name
     about = json.loads(path.with_suffix(".json").read_text("utf-8"))
     network: nn.Module = build("networks", about["network"], **about["settings"])
     network.load_state_dict(load_file(path.with_suffix(".safetensors")))
@@ -232,10 +228,10 @@ def subjects() -> Iterator[Subject]:
     yield Subject("fixed cascade", "two stages", cascade, (2, 6, 6), 0.01)
     yield Subject("trained", "classifier", classifier, (1, 12, 12), 0.03)
     shapes: dict[str, Any] = {
-        "plain_fcn": (1, 20, 20), "mlp": (11,), "espcn": (1, 3, 6, 6),
+        "mlp": (11,), "espcn": (1, 3, 6, 6), "plain_fcn": (1, 20, 20),
     }  # fmt: skip
-    for name in WEIGHTS:
-        yield Subject("trained", name, _stored(name), shapes[name], 2 / 255)
+    for name, shape in shapes.items():
+        yield Subject("trained", name, _stored(name), shape, 2 / 255)
 
 
 LEVELS: dict[str, tuple[Make, Make]] = {

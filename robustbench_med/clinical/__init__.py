@@ -18,11 +18,12 @@ from robustbench_med.clinical.limits import (
 from robustbench_med.clinical.measures import UNITS, Measures, bsa, ejection_fraction, measure
 from robustbench_med.clinical.patient_limits import PatientLimits, patient_limits
 from robustbench_med.clinical.quality import Quality, quality
-from robustbench_med.clinical.zones import CUTS, INDEXED, Zone, zone
+from robustbench_med.clinical.zones import CUTS, EJECTION_CUTS, INDEXED, Zone, zone
 
 __all__ = [
     "CUTS",
     "DIAGNOSES",
+    "EJECTION_CUTS",
     "INDEXED",
     "REGIONAL_MOTION",
     "UNITS",

@@ -22,6 +22,12 @@ CUTS: Mapping[str, tuple[Cuts, Cuts]] = MappingProxyType(
 )
 """By measure, in mL: the lowest and the highest that are normal, of men and of women."""
 
+EJECTION_CUTS = (40.0, 50.0)
+"""Of an LVEF, in %: reduced below the first, preserved from the second on.
+
+Source: Ezekowitz et al., Can J Cardiol 33 (2017) 1342, section 2.1, in whole percentages: reduced
+up to 40, preserved from 50. Deviation: 40 itself is not reduced, as in `diagnose`."""
+
 INDEXED: Mapping[str, tuple[Cuts, Cuts]] = MappingProxyType(
     {
         "lvedv": ((52, 117), (50, 101)),

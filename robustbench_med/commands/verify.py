@@ -2,33 +2,35 @@
 
 import argparse
 import json
+import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from robustbench_med.certify.checker import check_file
 from robustbench_med.errors import InputError, IntegrityError
-from robustbench_med.proofs.certificate import proved_share
 from robustbench_med.proofs.certificate_files import (
     certificates_in,
     digest_of_all,
     load_certificate,
 )
 from robustbench_med.proofs.network import Network
+from robustbench_med.proofs.statement import Statement, proved
 from robustbench_med.runfolder import CERTIFICATES, Run
 
 SLACK = 1e-6  # shares of pixels are float32 quotients
+LIMITS = ("nmse_limit", "worst_pixel_limit")
 
 
 def main(options: argparse.Namespace) -> int:
     """Check what is there, say what does not hold, and return 0 or raise."""
     path: Path = options.path
     if path.suffix == ".json" and path.name != "manifest.json" and path.is_file():
-        share = check_file(path)
-        _say(options, {"certificates": 1, "share": share},
-             f"{path}: holds; proves {share:.6g} of the case")  # fmt: skip
+        found = check_file(path)
+        _say(options, {"certificates": 1, "share": found.share, **found.limits},
+             f"{path}: holds: {found.words}")  # fmt: skip
         return 0
     if not path.is_dir():
         raise InputError(f"verify: expected a run folder or a certificate (.json), got {path}")
@@ -82,30 +84,50 @@ def _certificates(run: Run) -> Iterator[str]:
     if any(written.get(part) != value for part, value in found.items()):
         yield f"{folder}: certificates were added, removed or altered since the run wrote them"
     known: dict[str, Network] = {}
-    shares: dict[tuple[str, str], float] = {}
+    statements: dict[tuple[str, str], Statement] = {}
     for path in _shown(list(certificates_in(folder))):
         try:
             certificate = load_certificate(path, known)
-            share = proved_share(certificate)
+            statement = proved(certificate)
         except IntegrityError as error:
             yield f"{path}: {error}"
             continue
         about = certificate.about
         if about.get("model") != written.get("model"):
             yield f"{path}: about another model than the run's"
-        shares[str(about.get("probe")), str(about["case_id"])] = share
-    yield from _overstated(run, shares)
+        statements[str(about.get("probe")), str(about["case_id"])] = statement
+    yield from _overstated(run, statements)
+    yield from _understated(run, statements)
 
 
-def _overstated(run: Run, shares: dict[tuple[str, str], float]) -> Iterator[str]:
+def _overstated(run: Run, statements: Mapping[tuple[str, str], Statement]) -> Iterator[str]:
     """Records of more than the certificates prove."""
     said_of = _checked(run.records).dropna()
     for (probe, case), said in zip(said_of.index.tolist(), said_of.tolist(), strict=True):
-        derived = shares.get((probe, case), 0.0)
+        found = statements.get((probe, case))
+        derived = 0.0 if found is None else found.share
         if said > derived + SLACK:
             yield (
                 f"{run.folder}: the records say that {probe} proved and checked {said:.6g} of case "
                 f"{case!r}, its certificate proves {derived:.6g}"
+            )
+
+
+def _understated(run: Run, statements: Mapping[tuple[str, str], Statement]) -> Iterator[str]:
+    """Records of smaller limits than the certificates prove, or of limits without certificate."""
+    asked = set(_checked(run.records).dropna().index)
+    records = run.records[run.records["kind"] == "certificate"]
+    limits = records[records["metric"].isin(LIMITS)].dropna(subset=["value"])
+    columns = (limits[name].tolist() for name in ("probe", "case_id", "metric", "value"))
+    for probe, case, metric, said in zip(*columns, strict=True):
+        if (probe, case) not in asked:
+            continue  # of a certifier that leaves no certificates
+        found = statements.get((probe, case))
+        derived = math.inf if found is None else found.limits.get(metric, math.inf)
+        if said < derived:
+            yield (
+                f"{run.folder}: the records say that {probe} proved {metric} = {said:.9g} for "
+                f"case {case!r}, its certificate proves {derived:.9g}"
             )
 
 

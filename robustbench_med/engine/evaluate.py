@@ -11,6 +11,7 @@ import torch
 
 from robustbench_med.cases import Batch, Cohort
 from robustbench_med.engine.agreement import check_agreement, check_batch
+from robustbench_med.engine.counted import counted
 from robustbench_med.errors import (
     CaseError,
     InputError,
@@ -20,12 +21,12 @@ from robustbench_med.errors import (
 )
 from robustbench_med.model import Model
 from robustbench_med.probes import Certified, Probe, Record, Values
-from robustbench_med.proofs.certificate import Certificate
+from robustbench_med.proofs.statement import AnyCertificate
 from robustbench_med.streams import CaseRng
 
 log = logging.getLogger(__name__)
 
-OnCertificate = Callable[[str, Certificate], None]
+OnCertificate = Callable[[str, AnyCertificate], None]
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ def measure(
     try:
         with _told() as partial:
             values = _values(model, batch, probe, seed)
+            beside = counted(model, batch, values) if probe.kind == "certificate" else {}
     except UnsupportedError as error:
         return _all_failed(batch, probe, error)
     except RobustbenchMedError:
@@ -129,7 +131,7 @@ def measure(
     if on_certificate is not None and isinstance(values, Certified):
         for case_id, certificate in values.certificates:
             on_certificate(case_id, certificate)
-    return list(_records(batch.case_ids, probe, values)), [
+    return list(_records(batch.case_ids, probe, {**values, **beside})), [
         Failure(case_id, probe.name, probe.kind, UnsupportedError.__name__, str(said))
         for said in partial for case_id in said.case_ids
     ]  # fmt: skip

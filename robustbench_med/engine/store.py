@@ -12,8 +12,8 @@ from robustbench_med.engine.cells import Cell
 from robustbench_med.engine.evaluate import Failure
 from robustbench_med.errors import IntegrityError
 from robustbench_med.probes import Record
-from robustbench_med.proofs.certificate import Certificate
 from robustbench_med.proofs.certificate_files import NETWORKS, save_certificate
+from robustbench_med.proofs.statement import AnyCertificate
 from robustbench_med.runfolder import CERTIFICATES, FAILURES, RECORDS, read_table, write_table
 
 
@@ -41,10 +41,10 @@ def save(folder: Path, cell: Cell, outcome: Outcome) -> None:
     write_table(_path(folder, cell), table.replace_schema_metadata(footer))
 
 
-def keeping(folder: Path, cell: Cell) -> Callable[[str, Certificate], None]:
+def keeping(folder: Path, cell: Cell) -> Callable[[str, AnyCertificate], None]:
     """What writes a cell's certificates, beside the folder of the cells."""
 
-    def keep(case_id: str, certificate: Certificate) -> None:
+    def keep(case_id: str, certificate: AnyCertificate) -> None:
         about = {**certificate.about, "case_id": case_id, "probe": cell.probe.name}
         kept = replace(certificate, about=about)
         save_certificate(folder.parent / CERTIFICATES, cell.digest, kept)

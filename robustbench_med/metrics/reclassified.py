@@ -10,13 +10,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustbench_med.clinical import UNITS
+from robustbench_med.clinical import EJECTION_CUTS, UNITS
 from robustbench_med.errors import InputError
 from robustbench_med.metrics.heart import Pair, measured
 from robustbench_med.metrics.settings import is_number
 from robustbench_med.probes import Better
-
-EJECTION_CUTS = (40.0, 50.0)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustbench_med.errors import IntegrityError
+from robustbench_med.proofs.ball import covers, inside
 from robustbench_med.proofs.check import check
 from robustbench_med.proofs.evaluation import values
 from robustbench_med.proofs.network import Floats, Network, size
@@ -28,6 +29,7 @@ class Certificate:
         proof: Claims and what they follow from.
         image: The case's image.
         target: `()`, `(k,)` or `(*s)`: the true class, flags or label map.
+        free: Of the image's shape, 1 where it may change and 0 where it may not.
         about: In words and numbers: `kind` of task, `ball` (norm, radius, bounds: the set that the
             proof has to cover), and what else a reader should know.
         falsifier: An image of the set that is answered wrongly, if one is known; no segmentation
@@ -38,6 +40,7 @@ class Certificate:
     proof: Proof
     image: Floats
     target: NDArray[np.int64]
+    free: Floats
     about: Mapping[str, Any]
     falsifier: Floats | None = None
 
@@ -51,13 +54,14 @@ def proved_share(certificate: Certificate) -> float:
     Raises:
         IntegrityError: If the proof does not hold, or speaks of a smaller set than the ball.
     """
-    covers_ball(certificate)
+    proof, about = certificate.proof, certificate.about
+    covers(proof.inputs, certificate.image, certificate.free, about)
     if certificate.falsifier is not None:
         _breaks(certificate, certificate.falsifier)
-    check(certificate.network, certificate.proof)
-    kind: Kind = certificate.about["kind"]
+    check(certificate.network, proof)
+    kind: Kind = about["kind"]
     shape = certificate.network.nodes[-1].shape
-    return float(units_proved(certificate.proof, certificate.target, shape, kind).mean())
+    return float(units_proved(proof, certificate.target, shape, kind).mean())
 
 
 def units_proved(proof: Proof, target: NDArray[np.int64], shape: Shape, kind: Kind) -> Flags:
@@ -102,14 +106,8 @@ def _flag_rows(target: NDArray[np.int64]) -> list[list[_Row]]:
 
 def _breaks(certificate: Certificate, image: Floats) -> None:
     """Hold what is said to falsify a case against the network and the set."""
-    inputs, shape = certificate.proof.inputs, certificate.network.nodes[-1].shape
-    if image.shape != inputs.low.shape:
-        raise IntegrityError(f"certificate: a falsifier {image.shape}, a set {inputs.low.shape}")
-    offset = 0.0 if inputs.centre is None else float(np.linalg.norm(image - inputs.centre))
-    slack = 1e-6 * (1 + np.abs(image))
-    inside = (image >= inputs.low - slack) & (image <= inputs.high + slack)
-    if not inside.all() or offset > inputs.radius * (1 + 1e-6):
-        raise IntegrityError("certificate: its falsifier lies outside its set")
+    inside(certificate.proof.inputs, image)
+    shape = certificate.network.nodes[-1].shape
     output = values(certificate.network, image)[-1].ravel()
     target, kind = certificate.target, certificate.about["kind"]
     needed = _flag_rows(target) if kind == "multilabel" else _margin_rows(target, shape)
@@ -123,34 +121,3 @@ def _breaks(certificate: Certificate, image: Floats) -> None:
         raise IntegrityError(
             f"certificate: its falsifier is answered rightly, by a margin of {min(margins)!s}"
         )
-
-
-def covers_ball(certificate: Certificate) -> None:
-    """Hold the proof's set against the ball that the certificate names.
-
-    Raises:
-        IntegrityError: If there may be images of the ball outside the set.
-    """
-    inputs, image, ball = certificate.proof.inputs, certificate.image, certificate.about["ball"]
-    if image.shape != inputs.low.shape:
-        raise IntegrityError(f"certificate: an image {image.shape}, a set {inputs.low.shape}")
-    radius = float(ball["radius"])
-    low, high = (float(end) for end in ball["bounds"])
-    free = (
-        np.ones(image.shape) if certificate.about.get("support") is None else _support(certificate)
-    )
-    wanted = np.clip(image - radius * free, low, high), np.clip(image + radius * free, low, high)
-    slack = 1e-6 * (1 + np.abs(image))  # images are float32, and so are their corners
-    if (inputs.low > wanted[0] + slack).any() or (inputs.high < wanted[1] - slack).any():
-        raise IntegrityError(
-            f"certificate: its set is smaller than the ball of radius {radius} around its image"
-        )
-    if ball["norm"] == "l2" and inputs.radius < radius * (1 - 1e-6):
-        raise IntegrityError(
-            f"certificate: its set has the l2 radius {inputs.radius}, less than the ball's {radius}"
-        )
-
-
-def _support(certificate: Certificate) -> Floats:
-    inputs = certificate.proof.inputs
-    return (inputs.high > inputs.low).astype(np.float64)

@@ -1,20 +1,30 @@
 """Certificates as files: one for each case, and one for each network that they share."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from robustbench_med.errors import IntegrityError
 from robustbench_med.proofs.certificate import Certificate
-from robustbench_med.proofs.files import load_network, load_proof, save_network, save_proof
+from robustbench_med.proofs.files import (
+    Arrays,
+    load_network,
+    load_proof,
+    save_network,
+    save_proof,
+)
+from robustbench_med.proofs.image_certificate import KINDS, ImageCertificate
 from robustbench_med.proofs.network import Network
+from robustbench_med.proofs.proof import Proof
+from robustbench_med.proofs.statement import AnyCertificate
 
 NETWORKS = "networks"
 
 
-def save_certificate(folder: Path, group: str, certificate: Certificate) -> Path:
+def save_certificate(folder: Path, group: str, certificate: AnyCertificate) -> Path:
     """Write `folder/group/CASE.json` and .npz, and the network unless it is there.
 
     Args:
@@ -28,14 +38,19 @@ def save_certificate(folder: Path, group: str, certificate: Certificate) -> Path
         save_network(network, certificate.network)
     name = hashlib.sha256(str(certificate.about["case_id"]).encode()).hexdigest()[:16]
     path = folder / group / f"{name}.json"
-    more = {"case.image": certificate.image, "case.target": certificate.target}
+    more: Arrays = {
+        "case.image": certificate.image, "case.target": certificate.target,
+        "case.free": certificate.free,
+    }  # fmt: skip
     if certificate.falsifier is not None:
         more["case.falsifier"] = certificate.falsifier
+    if isinstance(certificate, ImageCertificate) and certificate.linear is not None:
+        more["linear.matrix"], more["linear.middle"] = certificate.linear
     save_proof(path, certificate.proof, {**certificate.about, "network": digest}, more)
     return path
 
 
-def load_certificate(path: Path, known: dict[str, Network] | None = None) -> Certificate:
+def load_certificate(path: Path, known: dict[str, Network] | None = None) -> AnyCertificate:
     """Read a certificate, its network from the folder `networks` beside its group.
 
     Args:
@@ -49,15 +64,29 @@ def load_certificate(path: Path, known: dict[str, Network] | None = None) -> Cer
     known = {} if known is None else known
     try:
         digest = str(about["network"])
-        image, target = np.float64(arrays["case.image"]), np.int64(arrays["case.target"])
+        if digest not in known:
+            known[digest] = load_network(path.parents[1] / NETWORKS / f"{digest}.npz", digest)
+        if about["kind"] in KINDS:
+            return _of_image(known[digest], proof, about, arrays)
+        image, free = (np.asarray(arrays[f"case.{n}"], np.float64) for n in ("image", "free"))
+        target = np.asarray(arrays["case.target"], np.int64)
     except (KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"{path}: not a certificate: {error!r}") from error
-    if digest not in known:
-        known[digest] = load_network(path.parents[1] / NETWORKS / f"{digest}.npz", digest)
     falsifier = arrays.get("case.falsifier")
-    return Certificate(
-        known[digest], proof, np.asarray(image), np.asarray(target), about, falsifier
+    return Certificate(known[digest], proof, image, target, free, about, falsifier)
+
+
+def _of_image(
+    network: Network, proof: Proof, about: Mapping[str, Any], arrays: Arrays
+) -> ImageCertificate:
+    image, target, free = (
+        np.asarray(arrays[f"case.{name}"], np.float64) for name in ("image", "target", "free")
     )
+    linear = None
+    if "linear.matrix" in arrays:
+        linear = arrays["linear.matrix"], arrays["linear.middle"]
+    falsifier = arrays.get("case.falsifier")
+    return ImageCertificate(network, proof, image, target, free, linear, about, falsifier)
 
 
 def certificates_in(folder: Path) -> Iterator[Path]:

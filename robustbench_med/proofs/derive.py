@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustbench_med.proofs.evaluation import values as values_of
+from robustbench_med.proofs.halves import in_halves
 from robustbench_med.proofs.intervals import Range
 from robustbench_med.proofs.linear import CHUNK, Ground, lowest
 from robustbench_med.proofs.network import Floats, Network
@@ -103,13 +104,17 @@ def sharpened(
     low, high = (limit.copy() for limit in ground.ranges[node])
     for side, (limit, sign) in enumerate(((low, 1.0), (high, -1.0))):
         elements, step = np.flatnonzero(which[side]), ground.rows_at_once
+        ends = None if enough is None else sign * enough[side]
+
+        def work(some: Indices, sign: float = sign, ends: Floats | None = ends) -> Floats:
+            rows = at(some[:, None], np.full((len(some), 1), sign), low.shape)
+            far = None if ends is None else ends.flat[some]
+            return lowest(ground, {node: rows}, ground.lines, far)
+
+        better = np.fmax if sign > 0 else np.fmin
         for part in by_tile(elements[:, None], low.shape, step):
             some = elements[part]
-            rows = at(some[:, None], np.full((len(some), 1), sign), low.shape)
-            far = None if enough is None else sign * enough[side].flat[some]
-            found = lowest(ground, {node: rows}, ground.lines, far)
-            better = np.fmax if sign > 0 else np.fmin
-            limit.flat[some] = better(limit.flat[some], sign * found)
+            limit.flat[some] = better(limit.flat[some], sign * in_halves(work, some))
     return low, high
 
 
@@ -176,13 +181,17 @@ def on_leaf(
     drawn = None if leaf is None else _lines_of(ground, base, leaf)
     step, last = ground.rows_at_once, len(ground.network.nodes) - 1
     shape, found = ground.network.nodes[last].shape, np.zeros(len(columns))
+
+    def work(some: Indices) -> Floats:
+        begun = {last: at(columns[some], values[some], shape)}
+        if leaf is not None:
+            _multiply(ground, begun, leaf, some)
+        here = drawn and {node: each.of_rows(some) for node, each in drawn.items()}
+        return lowest(ground, begun, here, None if enough is None else enough[some])
+
     with np.errstate(over="ignore", invalid="ignore"):
         for some in by_tile(columns, shape, step):
-            begun = {last: at(columns[some], values[some], shape)}
-            if leaf is not None:
-                _multiply(ground, begun, leaf, some)
-            here = drawn and {node: each.of_rows(some) for node, each in drawn.items()}
-            found[some] = lowest(ground, begun, here, None if enough is None else enough[some])
+            found[some] = in_halves(work, some)
     return found
 
 

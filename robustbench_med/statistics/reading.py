@@ -34,8 +34,9 @@ PROOFS: dict[str, Better] = {
 }
 
 
-COUNTS = ("least", "most")
-"""Of a class's voxels, proved: what measures are made of, no measures themselves."""
+COUNTS = ("least", "most", "answer", "voxel_ml")
+"""Of a class's voxels, proved and answered, and their size: what measures are made of, no measures
+themselves."""
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,10 @@ def test_every_case_has_one_status_and_limits_that_no_attack_breaks(name, ball, 
     assert torch.equal(statuses.sum(dim=0), torch.ones(3))
     clean = nmse(model, batch, batch.image).detach()
     assert torch.allclose(values["nmse_clean"], clean, rtol=1e-4)
-    assert torch.equal(values["falsified"], (clean > LIMIT).float())
+    assert (values["falsified"] >= (clean > LIMIT).float()).all()
+    for (_, certificate), falsified in zip(values.certificates, values["falsified"], strict=True):
+        assert (certificate.falsifier is not None) == bool(falsified)
+    assert torch.equal(values["checked"], values["certified"])
     assert torch.equal(values["certified"], (values["nmse_limit"] <= LIMIT).float())
     for image in attacked(model, batch, ball):
         with torch.no_grad():

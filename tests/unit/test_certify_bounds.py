@@ -292,3 +292,21 @@ def test_rows_of_a_wrong_shape_are_refused(rows, problem):
 def test_an_unknown_method_is_refused():
     with pytest.raises(InputError, match="method must be one of"):
         bound(nn.Linear(4, 3), torch.zeros(1, 4), torch.ones(1, 4), method="magic")
+
+
+def test_what_the_engine_cannot_read_is_bounded_as_it_is_written_out():
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        network = nn.Sequential(
+            nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2),
+            nn.Upsample(scale_factor=2), nn.Conv2d(3, 2, 1),
+        ).eval()  # fmt: skip
+        image = torch.rand(1, 1, 6, 6)
+        seen = image + 0.02 * (2 * torch.rand(500, 1, 6, 6) - 1)
+    lower, upper = bound(network, image - 0.02, image + 0.02)
+    with torch.no_grad():
+        reached = network(seen).flatten(1)
+    assert (reached >= lower - 1e-5).all()
+    assert (reached <= upper + 1e-5).all()
+    spread = reached.amax(dim=0) - reached.amin(dim=0)
+    assert (upper - lower)[0].median() < 5 * spread.median()

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from robustbench_med.certify.energy import by_voxel, stretch
 from robustbench_med.certify.image_limits import change_limits, error_limits
 from robustbench_med.certify.lowering import lowered
 from robustbench_med.errors import InputError, IntegrityError
@@ -17,6 +16,7 @@ from robustbench_med.networks.deep_cascade import DeepCascade, Size
 from robustbench_med.networks.fixed_cascade import columnwise, inverse_transform
 from robustbench_med.networks.subpixel import espcn
 from robustbench_med.proofs.check import check
+from robustbench_med.proofs.energy import by_voxel, stretch
 from robustbench_med.proofs.network import Network, Node
 from robustbench_med.proofs.proof import InputSet
 

@@ -1,5 +1,8 @@
 """What is written out is the network, to rounding; what cannot be written is refused by name."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +17,7 @@ from robustbench_med.networks.deep_cascade import deep_cascade
 from robustbench_med.proofs.evaluation import forward, values
 from robustbench_med.proofs.network import LOCAL, Node
 
+built = runpy.run_path(str(Path(__file__).with_name("lowering_fixture.py")))["built"]
 EXACT = 1e-12
 C, N = 4, 6
 MATRIX = torch.randn(N, 5, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
@@ -32,19 +36,6 @@ class Within(nn.Module):
 
     def forward(self, image):
         return self.function(self.before(image))
-
-
-def built(make, seed=0):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = make()
-        for module in network.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.running_mean.normal_()
-                module.running_var.uniform_(0.5, 2)
-                nn.init.normal_(module.weight)
-                nn.init.normal_(module.bias)
-    return network.eval()
 
 
 def image(*shape, seed=0):
@@ -167,7 +158,8 @@ FUNCTIONS = {
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_an_operator_is_written_exactly(name):
-    check(built(lambda: Within(FUNCTIONS[name])), image(2, N, N))
+    found = check(built(lambda: Within(FUNCTIONS[name])), image(2, N, N))
+    assert found.tolerance <= EXACT
 
 
 @pytest.mark.parametrize(
@@ -177,7 +169,8 @@ def test_an_operator_is_written_exactly(name):
 )  # fmt: skip
 def test_what_looks_at_neighbours_only_is_written_so(name):
     function = FUNCTIONS.get(name, lambda x: x - x.relu())
-    check(built(lambda: Within(function)), image(2, N, N), kinds=LOCAL)
+    found = check(built(lambda: Within(function)), image(2, N, N), kinds=LOCAL)
+    assert {node.kind for node in found.network.nodes} <= set(LOCAL)
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
@@ -213,7 +206,8 @@ def test_a_convolution_is_written_exactly(axes, seed):
      (lambda x: F.adaptive_avg_pool3d(x, 1), (2, 2, 3, 3))],
 )  # fmt: skip
 def test_volumes_are_written_exactly(function, shape):
-    check(built(lambda: Within(function, axes=3)), image(*shape))
+    found = check(built(lambda: Within(function, axes=3)), image(*shape))
+    assert found.tolerance <= EXACT
 
 
 def test_batch_norm_is_folded_and_a_classifier_is_small():
@@ -258,7 +252,7 @@ def test_a_head_is_left_out_and_said(head, name):
 def test_a_cascade_for_fixed_lines_is_written_exactly():
     mask = (torch.arange(8) % 2).float()[None, :, None].expand(1, 8, 8)
     network = built(lambda: deep_cascade(preset="small").fixed(mask))
-    check(network, image(2, 8, 8))
+    assert check(network, image(2, 8, 8)).tolerance <= EXACT
 
 
 class Decides(nn.Module):

@@ -1,6 +1,8 @@
 """A rebuilt network gives every node's value, and its bounds hold and agree with the original's."""
 
 import itertools
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from robustbench_med.certify.rebuilt import Rebuilt
 from robustbench_med.networks.deep_cascade import deep_cascade
 from robustbench_med.proofs.evaluation import values
 
+built = runpy.run_path(str(Path(__file__).with_name("lowering_fixture.py")))["built"]
+
 
 class Then(nn.Module):
     """Maps, a function of them, and a linear end."""
@@ -25,17 +29,6 @@ class Then(nn.Module):
 
     def forward(self, image):
         return self.function(self.before(image).relu()).flatten(1)[:, ::11]
-
-
-def built(make, seed=0):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = make()
-        for module in network.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.running_mean.normal_()
-                module.running_var.uniform_(0.5, 2)
-    return network.eval()
 
 
 def image(*shape, seed=0):

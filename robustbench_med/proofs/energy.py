@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from robustbench_med.certify.image_outputs import Linear
+from robustbench_med.proofs.image_outputs import Linear
 from robustbench_med.proofs.network import Floats
 from robustbench_med.proofs.rounding import EPSILON, TINY, centred, rounding
 

@@ -5,13 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robustbench_med.proofs.evaluation import values_of_cases
+from robustbench_med.errors import IntegrityError
 from robustbench_med.proofs.network import Floats, Kind, Network, Node, size
 from robustbench_med.proofs.proof import InputSet
-
-BUDGET = 2**28
-"""Bytes that the matrix of the linear part may take; without one limits are drawn by voxel."""
-_TOGETHER = 2**26
 
 
 @dataclass(frozen=True)
@@ -37,33 +33,45 @@ class Linear:
     radius: float
 
 
-def linear_part(network: Network, inputs: InputSet, budget: int = BUDGET) -> Linear | None:
-    """Fit an image's changes with each input, one by one, over the set; None if it takes too much.
+def moves(inputs: InputSet) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Say which inputs may change over a set, where all begin, and how far each may move.
 
     Args:
-        network: Written out.
-        inputs: The set.
-        budget: Bytes that the matrix may take.
+        inputs: The set; `n` flat inputs.
+
+    Returns:
+        `(f,)`, which may change; `(n,)`, the ball's centre, or the middle of the box; `(n,)`, how
+        far each may be from there, rounded up.
     """
     low, high = inputs.low.ravel(), inputs.high.ravel()
-    free = np.flatnonzero(high > low)
-    outputs = size(network.nodes[-1].shape)
-    if not len(free) or 8 * outputs * len(free) > budget:
-        return None
     within = low / 2 + high / 2 if inputs.centre is None else inputs.centre.ravel()
     start = np.where(high > low, np.clip(within, low, high), low)
     reach = np.nextafter(np.maximum(high - start, start - low), np.inf)
-    widest = max(size(node.shape) for node in network.nodes)
-    step = max(1, _TOGETHER // (16 * widest))
-    columns = [
-        _slopes(network, start, free[at : at + step], reach)
-        for at in range(0, len(free), step)
-    ]  # fmt: skip
-    middle = _images(network, start[None])[0]
-    return Linear(
-        np.ascontiguousarray(np.concatenate(columns).T), middle, free, start[free], reach[free],
-        float(inputs.radius) if inputs.centre is not None else np.inf,
-    )  # fmt: skip
+    return np.flatnonzero(high > low), start, reach
+
+
+def linear_over(inputs: InputSet, outputs: int, matrix: Floats, middle: Floats) -> Linear:
+    """Make a linear part of its numbers; how far its inputs move follows from the set alone.
+
+    Args:
+        inputs: The set, whose centre, if there is one, lies within its corners.
+        outputs: Number `m` of the image's values.
+        matrix: `(m, f)`.
+        middle: `(m,)`.
+
+    Raises:
+        IntegrityError: If they are not finite, or not for the inputs that may change.
+    """
+    free, start, reach = moves(inputs)
+    wanted = ("matrix", matrix, (outputs, len(free))), ("middle", middle, (outputs,))
+    for name, array, shape in wanted:
+        if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
+            raise IntegrityError(
+                f"a linear part's {name} must be finite and {shape} float64, got {array.dtype} "
+                f"{array.shape}"
+            )
+    radius = float(inputs.radius) if inputs.centre is not None else np.inf
+    return Linear(matrix, middle, free, start[free], reach[free], radius)
 
 
 def extended(network: Network, linear: Linear | None, sums: Floats) -> Network:
@@ -100,17 +108,3 @@ def extended(network: Network, linear: Linear | None, sums: Floats) -> Network:
     if len(parts) > 1:
         add("concat", tuple(parts), (sum(nodes[part].shape[0] for part in parts),), axis=(0,))
     return Network(tuple(nodes))
-
-
-def _slopes(
-    network: Network, start: Floats, some: NDArray[np.int64], reach: Floats
-) -> Floats:  # fmt: skip
-    steps = np.zeros((len(some), len(start)))
-    steps[np.arange(len(some)), some] = reach[some]
-    ahead, behind = _images(network, start + steps), _images(network, start - steps)
-    return (ahead - behind) / (2 * reach[some][:, None])
-
-
-def _images(network: Network, points: Floats) -> Floats:
-    shaped = points.reshape(len(points), *network.nodes[0].shape)
-    return values_of_cases(network, shaped)[-1].reshape(len(points), -1)
