@@ -43,8 +43,9 @@ weights: $(INSTALLED)
 	for plan in reconstruction super_resolution segmentation classification; do \
 		$(BIN)/rbmed train robustbench_med/demo/$$plan.toml || exit 1; done
 
+# A process for each core, each on one thread: files of tests are what is shared out.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -53,7 +54,7 @@ check: $(INSTALLED)
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
 check-all: check
-	$(BIN)/python -m pytest -q -m "not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "not gpu"
 
 # -P, because one script is called as a module of Python's own library is.
 bench: $(INSTALLED)

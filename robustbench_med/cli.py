@@ -91,6 +91,13 @@ def _add_reading(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "verify", help="derive a run's certificates again, without the engine that found them"
     )
     verify.add_argument("path", type=Path, help="run folder, or one certificate (.json)")
+    levels = commands.add_parser(
+        "levels", help="what severities of the plan's shifts cost its images, and levels that match"
+    )
+    levels.add_argument("plan", type=Path, help="TOML file")
+    levels.add_argument("--cases", type=int, default=64, help="how many of the cohort's")
+    levels.add_argument("--sheet", type=Path, help="PNG of the first case under every shift")
+    levels.add_argument("--quiet", action="store_true", help="no progress on stderr")
     listing = commands.add_parser("list", help="every component of one kind")
     listing.add_argument("kind", choices=KINDS)
     commands.add_parser("doctor", help="what is installed, what is not, and what would mend it")

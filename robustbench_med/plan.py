@@ -215,10 +215,11 @@ def _metric(fields: Fields) -> tuple[Component, float | None]:
 def _asked(fields: Fields, kind: Kind) -> Asked:
     use = fields.text("use")
     name = fields.text("name", None) or use.rsplit(":", maxsplit=1)[-1]
-    levels = fields.severities("severities") if kind == "shifts" else fields.balls("ball")
+    shift = kind == "shifts"
+    levels = fields.severities("severities", name) if shift else fields.balls("ball")
     count = fields.integer("cases", None, least=1)
     search = then = None
-    if kind == "shifts" and fields.has("search"):
+    if shift and fields.has("search"):
         search, then = _search(fields.table("search"))
     settings = fields.rest()
     fields.check_component(kind, use, settings)

@@ -9,6 +9,7 @@ from typing import Any
 
 from robustbench_med.components import Kind, build, check_settings, suggest
 from robustbench_med.errors import RobustbenchMedError
+from robustbench_med.probes import MOST_SEVERITY
 from robustbench_med.threat import Ball
 
 VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -150,12 +151,13 @@ class Fields:
             self.tell(f"{key}: {name!r} is there {values.count(name)} times")
         return tuple(values)
 
-    def severities(self, key: str) -> tuple[float, ...]:
-        """Read a list of numbers of at least 0."""
+    def severities(self, key: str, who: str) -> tuple[float, ...]:
+        """Read the severities of the shift `who`, a list of numbers from 0 to 5."""
         values = self._take(key, [])
-        good = isinstance(values, list) and values and all(_is_level(value) for value in values)
+        good = isinstance(values, list) and values and all(_is_severity(value) for value in values)
         if not good:
-            self.tell(f"{key}: expected a list of numbers of at least 0, got {values!r}")
+            most = f"from 0 to {MOST_SEVERITY}" + (f" for {who}" if who else "")
+            self.tell(f"{key}: expected a list of numbers {most}, got {values!r}")
             return ()
         return tuple(float(value) for value in values)
 
@@ -218,8 +220,8 @@ class Fields:
         return self.left.pop(key, default)
 
 
-def _is_level(value: Any) -> bool:  # noqa: ANN401
-    return _is_number(value) and value >= 0
+def _is_severity(value: Any) -> bool:  # noqa: ANN401
+    return _is_number(value) and 0 <= value <= MOST_SEVERITY
 
 
 def _is_number(value: Any) -> bool:  # noqa: ANN401

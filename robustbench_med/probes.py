@@ -12,13 +12,14 @@ from robustbench_med.cases import Batch
 from robustbench_med.components import describe
 from robustbench_med.errors import CaseError, InputError
 from robustbench_med.model import Model
-from robustbench_med.proofs.certificate import Certificate
+from robustbench_med.proofs.statement import AnyCertificate
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball
 
 Values = Mapping[str, Tensor]
 Better = Literal["higher", "lower", "zero"]
 Kind = Literal["clean", "attack", "shift", "certificate"]
+MOST_SEVERITY = 5  # of a shift; the least is 0, where nothing changes
 SMOOTHING = "smoothing"  # what names begin with that `statistics.contradiction` takes for no proof
 
 
@@ -30,7 +31,7 @@ class Certified(dict[str, Tensor]):
     """
 
     def __init__(
-        self, values: Values, certificates: Sequence[tuple[str, Certificate]] = ()
+        self, values: Values, certificates: Sequence[tuple[str, AnyCertificate]] = ()
     ) -> None:
         super().__init__(values)
         self.certificates = tuple(certificates)
@@ -66,7 +67,10 @@ class Shift(Protocol):
     """Changes cases the way a scanner, a site or a protocol would."""
 
     def __call__(self, batch: Batch, severity: float, rng: CaseRng) -> Batch:
-        """Return the batch, shifted; severity 0 returns `batch` unchanged, ids always stay."""
+        """Return the batch, shifted; severity 0 returns `batch` unchanged, ids always stay.
+
+        Severities go from 0 to 5, the strongest.
+        """
         ...
 
 
@@ -136,11 +140,28 @@ def attacked(name: str, attack: Attack, ball: Ball, metrics: Metrics) -> Probe:
 
 
 def shifted(name: str, shift: Shift, severity: float, metrics: Metrics) -> Probe:
-    """Score the cases after `shift` at `severity`, brought back into the model's bounds."""
-    if not severity >= 0:
-        raise InputError(f"shift {name!r}: severity must be at least 0, got {severity}")
+    """Score the cases after `shift` at `severity`, brought back into the model's bounds.
+
+    Raises:
+        InputError: If the severity is outside 0 to 5.
+    """
+    require_severity(f"shift {name!r}", severity)
     measure = _Shifted(shift, float(severity), dict(metrics))
     return Probe(f"{name}@{severity:g}", "shift", float(severity), measure)
+
+
+def require_severity(who: str, severity: float) -> None:
+    """Refuse a severity outside 0 to 5, also NaN.
+
+    Args:
+        who: The shift, for the message.
+        severity: What was asked.
+
+    Raises:
+        InputError: Naming the shift and what it got.
+    """
+    if not 0 <= severity <= MOST_SEVERITY:
+        raise InputError(f"{who}: severity must be from 0 to {MOST_SEVERITY}, got {severity!r}")
 
 
 def certified(name: str, certifier: Certifier, ball: Ball) -> Probe:

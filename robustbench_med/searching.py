@@ -11,7 +11,16 @@ from torch import Tensor
 from robustbench_med.cases import Batch
 from robustbench_med.errors import InputError
 from robustbench_med.model import Model
-from robustbench_med.probes import Attack, Metrics, Probe, Values, attacked, legal, score
+from robustbench_med.probes import (
+    Attack,
+    Metrics,
+    Probe,
+    Values,
+    attacked,
+    legal,
+    require_severity,
+    score,
+)
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball
 
@@ -78,7 +87,7 @@ def searched(
     Also records them, as `found.NAME`.
 
     Raises:
-        InputError: If the shift has no parameters to search.
+        InputError: If the shift has no parameters to search, or the severity is outside 0 to 5.
     """
     measure = _searched(name, search, shift, severity, metrics)
     return Probe(f"{name}_worst@{severity:g}", "shift", measure.severity, measure)
@@ -93,7 +102,7 @@ def searched_then(
     of one after the other. At severity 0 only the ball is left, at eps 0 only the shift.
 
     Raises:
-        InputError: If the shift has no parameters to search.
+        InputError: If the shift has no parameters to search, or the severity is outside 0 to 5.
     """
     measure = _SearchedThen(_searched(name, search, shift, severity, metrics), then)
     called = f"{name}_worst+{then.name}[{then.ball}]@{severity:g}"
@@ -103,8 +112,7 @@ def searched_then(
 def _searched(
     name: str, search: Search, shift: Parametrised, severity: float, metrics: Metrics
 ) -> "_Searched":
-    if not severity >= 0:
-        raise InputError(f"shift {name!r}: severity must be at least 0, got {severity}")
+    require_severity(f"shift {name!r}", severity)
     if not isinstance(shift, Parametrised):
         raise InputError(
             f"shift {name!r}: has no parameters to search (no `ranges` and `apply`; a joint shift "

@@ -9,7 +9,8 @@ from torch import Tensor
 from robustbench_med.cases import Batch
 from robustbench_med.errors import InputError, UnsupportedError
 from robustbench_med.searching import Parameters
-from robustbench_med.shifts.requirements import require_images, require_strength
+from robustbench_med.shifts.requirements import require_images
+from robustbench_med.shifts.severity import Levels, require_levels, strength
 from robustbench_med.streams import CaseRng
 
 
@@ -19,10 +20,10 @@ class BiasField:
 
     The field's logarithm is a polynomial in coordinates that run from -1 to 1 along each axis,
     without a constant term, so that it is 1 at the centre. Its coefficients are uniform between
-    plus and minus `severity * coefficient_per_severity`. Any intensity units will do.
+    plus and minus `coefficient`. Any intensity units will do.
 
     Attributes:
-        coefficient_per_severity: Largest coefficient at severity 1.
+        coefficient: Largest coefficient of the log-field.
         order: Highest total power of the polynomial, at least 1.
 
     Source: Van Leemput et al., IEEE TMI 18 (1999), for the polynomial of the log-field;
@@ -30,11 +31,12 @@ class BiasField:
     Deviation: no constant term, which would be a gain.
     """
 
-    coefficient_per_severity: float = 0.1
+    coefficient: Levels = (0.1, 0.2, 0.3, 0.4, 0.5)
     order: int = 3
 
     def __post_init__(self) -> None:
-        require_strength("bias_field: coefficient_per_severity", self.coefficient_per_severity)
+        levels = require_levels("bias_field: coefficient", self.coefficient)
+        object.__setattr__(self, "coefficient", levels)
         order: object = self.order
         if isinstance(order, bool) or not isinstance(order, int) or order < 1:
             raise InputError(f"bias_field: order must be a whole number, at least 1, got {order!r}")
@@ -43,28 +45,30 @@ class BiasField:
         """See `Shift`.
 
         Raises:
+            InputError: If the severity is outside 0 to 5.
             CaseError: If the case is k-space.
             UnsupportedError: If the images have no spatial axis.
         """
         if severity == 0:
             return batch
-        strength = severity * self.coefficient_per_severity
         names = self.ranges(batch, severity)
-        drawn = strength * (2 * rng.uniform(len(names)) - 1)
+        most = strength("bias_field", self.coefficient, severity)
+        drawn = most * (2 * rng.uniform(len(names)) - 1)
         return self.apply(batch, dict(zip(names, drawn.unbind(dim=1), strict=True)))
 
     def ranges(self, batch: Batch, severity: float) -> dict[str, tuple[float, float]]:
         """See `Parametrised`: `power_1_2` is the coefficient of the first times the second squared.
 
         Raises:
+            InputError: If the severity is outside 0 to 5.
             CaseError: If the case is k-space.
             UnsupportedError: If the images have no spatial axis.
         """
+        most = strength("bias_field", self.coefficient, severity)
         require_images("bias_field", batch)
         space = batch.image.shape[2:]
         if not space:
             raise UnsupportedError("bias_field: needs images with a spatial axis, got (c,)")
-        most = severity * self.coefficient_per_severity
         return {
             "power_" + "_".join(map(str, power)): (-most, most)
             for power in powers(len(space), self.order)

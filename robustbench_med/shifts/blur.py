@@ -11,8 +11,8 @@ from robustbench_med.searching import Parameters
 from robustbench_med.shifts.requirements import (
     require_images,
     require_plane,
-    require_strength,
 )
+from robustbench_med.shifts.severity import Levels, require_levels, strength
 from robustbench_med.streams import CaseRng
 
 
@@ -24,34 +24,39 @@ class Blur:
     numbers, and needs no magnitudes: it is a weighted mean.
 
     Attributes:
-        sigma_per_severity: Standard deviation at severity 1, in voxels.
+        sigma: Standard deviation, in voxels.
 
     Source: the Gaussian kernel cut at four standard deviations, as in scipy's
     `gaussian_filter(mode="mirror")`.
     """
 
-    sigma_per_severity: float = 0.5
+    sigma: Levels = (0.5, 1.0, 1.5, 2.0, 2.5)
 
     def __post_init__(self) -> None:
-        require_strength("blur: sigma_per_severity", self.sigma_per_severity)
+        object.__setattr__(self, "sigma", require_levels("blur: sigma", self.sigma))
 
     def __call__(self, batch: Batch, severity: float, rng: CaseRng) -> Batch:
         """See `Shift`.
 
         Raises:
+            InputError: If the severity is outside 0 to 5.
             CaseError: If the case is k-space.
             UnsupportedError: If the images have fewer than two spatial axes.
         """
         del rng
         if severity == 0:
             return batch
-        sigma = torch.full((1,), severity * self.sigma_per_severity, dtype=torch.float64)
+        sigma = torch.tensor([strength("blur", self.sigma, severity)], dtype=torch.float64)
         return self.apply(batch, {"sigma": sigma})
 
     def ranges(self, batch: Batch, severity: float) -> dict[str, tuple[float, float]]:
-        """See `Parametrised`: `sigma`, in voxels."""
+        """See `Parametrised`: `sigma`, in voxels.
+
+        Raises:
+            InputError: If the severity is outside 0 to 5.
+        """
         del batch
-        return {"sigma": (0.0, severity * self.sigma_per_severity)}
+        return {"sigma": (0.0, strength("blur", self.sigma, severity))}
 
     def apply(self, batch: Batch, parameters: Parameters) -> Batch:
         """See `Parametrised`; one sigma may stand for all cases.

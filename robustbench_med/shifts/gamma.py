@@ -9,7 +9,8 @@ from torch import Tensor
 from robustbench_med.cases import Batch
 from robustbench_med.errors import InputError
 from robustbench_med.searching import Parameters
-from robustbench_med.shifts.requirements import require_magnitudes, require_strength
+from robustbench_med.shifts.requirements import require_magnitudes
+from robustbench_med.shifts.severity import Levels, require_levels, strength
 from robustbench_med.streams import CaseRng
 
 Direction = Literal["brighter", "darker", "random"]
@@ -19,23 +20,23 @@ Direction = Literal["brighter", "darker", "random"]
 class Gamma:
     """Raise intensities, as shares of the case's brightest voxel, to a power.
 
-    The exponent is `exp(-strength)` where brighter and `exp(strength)` where darker, with
-    `strength = severity * log_gamma_per_severity`. Black and the brightest voxel stay, so any
-    intensity units will do.
+    The exponent is `exp(-log_gamma)` where brighter and `exp(log_gamma)` where darker. Black and
+    the brightest voxel stay, so any intensity units will do.
 
     Attributes:
-        log_gamma_per_severity: Natural logarithm of the exponent at severity 1.
+        log_gamma: Natural logarithm of the exponent.
         direction: "brighter", "darker", or "random": each case drawn with equal chance.
 
     Source: the log-gamma of TorchIO's RandomGamma (Perez-Garcia et al., CMPB 208, 2021).
     Deviation: powers are of shares of the case's maximum, not of raw intensities.
     """
 
-    log_gamma_per_severity: float = 0.15
+    log_gamma: Levels = (0.15, 0.3, 0.45, 0.6, 0.75)
     direction: Direction = "random"
 
     def __post_init__(self) -> None:
-        require_strength("gamma: log_gamma_per_severity", self.log_gamma_per_severity)
+        levels = require_levels("gamma: log_gamma", self.log_gamma)
+        object.__setattr__(self, "log_gamma", levels)
         if self.direction not in get_args(Direction):
             raise InputError(
                 f"gamma: direction must be one of {', '.join(get_args(Direction))}, "
@@ -46,22 +47,26 @@ class Gamma:
         """See `Shift`.
 
         Raises:
+            InputError: If the severity is outside 0 to 5.
             CaseError: If an image has negative intensities.
         """
         if severity == 0:
             return batch
-        strength = severity * self.log_gamma_per_severity
-        return self.apply(batch, {"log_gamma": strength * self._signs(rng)})
+        most = strength("gamma", self.log_gamma, severity)
+        return self.apply(batch, {"log_gamma": most * self._signs(rng)})
 
     def ranges(self, batch: Batch, severity: float) -> dict[str, tuple[float, float]]:
-        """See `Parametrised`: `log_gamma`, the natural logarithm of the exponent."""
+        """See `Parametrised`: `log_gamma`, the natural logarithm of the exponent.
+
+        Raises:
+            InputError: If the severity is outside 0 to 5.
+        """
         del batch
-        strength = severity * self.log_gamma_per_severity
-        low, high = -strength, strength
+        most = strength("gamma", self.log_gamma, severity)
         return {
             "log_gamma": (
-                0.0 if self.direction == "darker" else low,
-                0.0 if self.direction == "brighter" else high,
+                0.0 if self.direction == "darker" else -most,
+                0.0 if self.direction == "brighter" else most,
             )
         }
 

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from robustbench_med.cases import Batch
 from robustbench_med.errors import CaseError
-from robustbench_med.shifts.requirements import require_kspace, require_strength
+from robustbench_med.shifts.requirements import require_kspace
+from robustbench_med.shifts.severity import Levels, require_levels, strength
 from robustbench_med.streams import CaseRng
 
 
@@ -14,36 +15,36 @@ from robustbench_med.streams import CaseRng
 class KspaceNoise:
     """Add complex Gaussian noise to the acquired samples, in multiples of the case's own noise.
 
-    The standard deviation added to each real channel is
-    `severity * multiples_per_severity * context["noise"]`, independent of what is there already;
-    so the total is the old one times `sqrt(1 + (severity * multiples_per_severity) ** 2)`, which
-    becomes the new `noise` of the context. Samples that were not acquired stay exactly 0.
+    The standard deviation added to each real channel is `ratio * context["noise"]`, independent of
+    what is there already; so the total is the old one times `sqrt(1 + ratio**2)`, which becomes
+    the new `noise` of the context. Samples that were not acquired stay exactly 0.
 
     Attributes:
-        multiples_per_severity: Noise added at severity 1, in multiples of the case's own.
+        ratio: Noise added, in multiples of the case's own.
 
     Source: Macovski, MRM 36 (1996): thermal noise is white, complex and Gaussian in k-space.
     """
 
-    multiples_per_severity: float = 1.0
+    ratio: Levels = (1.0, 2.0, 3.0, 4.0, 5.0)
 
     def __post_init__(self) -> None:
-        require_strength("kspace_noise: multiples_per_severity", self.multiples_per_severity)
+        object.__setattr__(self, "ratio", require_levels("kspace_noise: ratio", self.ratio))
 
     def __call__(self, batch: Batch, severity: float, rng: CaseRng) -> Batch:
         """See `Shift`.
 
         Raises:
+            InputError: If the severity is outside 0 to 5.
             CaseError: If the case is no k-space, or has no `noise` above 0 in its context.
         """
         if severity == 0:
             return batch
+        ratio = strength("kspace_noise", self.ratio, severity)
         acquired = require_kspace("kspace_noise", batch, "use rician for magnitude images")
         noise = _own_noise(batch)
-        multiple = severity * self.multiples_per_severity
-        sigma = multiple * noise.to(batch.image).view(-1, *[1] * (batch.image.ndim - 1))
+        sigma = ratio * noise.to(batch.image).view(-1, *[1] * (batch.image.ndim - 1))
         added = (sigma * rng.normal_like(batch.image)).where(acquired, 0)
-        context = {**batch.context, "noise": noise * (1 + multiple**2) ** 0.5}
+        context = {**batch.context, "noise": noise * (1 + ratio**2) ** 0.5}
         return replace(batch, image=batch.image + added, context=context)
 
 
@@ -58,7 +59,7 @@ def _own_noise(batch: Batch) -> Tensor:
     if len(wrong):
         first = int(wrong[0])
         raise CaseError(
-            f"kspace_noise: needs noise above 0 in the context, because severity multiplies it; "
+            f"kspace_noise: needs noise above 0 in the context, because the shift multiplies it; "
             f"case {batch.case_ids[first]!r} has {float(noise[first]):g}"
         )
     return noise

@@ -1,7 +1,7 @@
 """A patient who lies elsewhere: moved, turned and of another size, in the plane of a slice."""
 
 from dataclasses import dataclass, replace
-from math import inf, pi
+from math import pi
 from typing import Literal, get_args
 
 import torch
@@ -16,6 +16,7 @@ from robustbench_med.shifts.requirements import (
     require_pixel_mm,
     require_plane,
 )
+from robustbench_med.shifts.severity import Levels, require_levels_or_zeros, strength
 from robustbench_med.streams import CaseRng
 
 Unit = Literal["mm", "pixels"]
@@ -33,34 +34,32 @@ class Placement:
     scale. Draws are uniform in the ranges and alike at every severity.
 
     Attributes:
-        distance_per_severity: Farthest along rows and along columns at severity 1, in `unit`.
-        degrees_per_severity: Largest turn either way, about the image's middle.
-        log_scale_per_severity: Natural logarithm of the largest scale; the least is its inverse.
+        move: Farthest along rows and along columns, in `unit`.
+        degrees: Largest turn either way, about the image's middle.
+        log_scale: Natural logarithm of the largest scale; the least is its inverse. Two of the
+            three may be five zeros, for none of it.
         unit: "mm", which needs `spacing` in the context; or "pixels", which are taken as square.
 
     Source: the backward mapping of an affine transform with linear interpolation, as in scipy's
     `affine_transform(order=1, mode="nearest")`.
     """
 
-    distance_per_severity: float = 2.0
-    degrees_per_severity: float = 3.0
-    log_scale_per_severity: float = 0.03
+    move: Levels = (2.0, 4.0, 6.0, 8.0, 10.0)
+    degrees: Levels = (3.0, 6.0, 9.0, 12.0, 15.0)
+    log_scale: Levels = (0.03, 0.06, 0.09, 0.12, 0.15)
     unit: Unit = "mm"
 
     def __post_init__(self) -> None:
-        strengths: tuple[object, ...] = tuple(self._strengths().values())
-        for name, value in zip(self._strengths(), strengths, strict=True):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not (
-                0 <= value < inf
-            ):  # fmt: skip
-                raise InputError(f"placement: {name} must be finite and at least 0, got {value!r}")
-        if not any(strengths):
-            raise InputError("placement: one strength per severity must be above 0, all are 0")
+        for name in ("move", "degrees", "log_scale"):
+            levels = require_levels_or_zeros(f"placement: {name}", getattr(self, name))
+            object.__setattr__(self, name, levels)
+        if not any((*self.move, *self.degrees, *self.log_scale)):
+            raise InputError("placement: move, degrees or log_scale must be above 0, all are 0")
         if self.unit not in get_args(Unit):
             raise InputError(f"placement: unit must be mm or pixels, got {self.unit!r}")
 
     def __call__(self, batch: Batch, severity: float, rng: CaseRng) -> Batch:
-        """See `Shift`; raises what `apply` raises."""
+        """See `Shift`; raises what `apply` and `ranges` raise."""
         if severity == 0:
             return batch
         ranges = self.ranges(batch, severity)
@@ -76,9 +75,15 @@ class Placement:
 
         `down_mm` and `right_mm`, or `down_pixels` and `right_pixels`, say whither the middle goes;
         `degrees` turns from columns towards rows; `log_scale` above 0 enlarges.
+
+        Raises:
+            InputError: If the severity is outside 0 to 5.
         """
         del batch
-        far, turn, scale = (severity * strength for strength in self._strengths().values())
+        far, turn, scale = (
+            strength("placement", levels, severity)
+            for levels in (self.move, self.degrees, self.log_scale)
+        )
         names = f"down_{self.unit}", f"right_{self.unit}", "degrees", "log_scale"
         return {
             name: (-most, most) for name, most in zip(names, (far, far, turn, scale), strict=True)
@@ -109,10 +114,6 @@ class Placement:
         context = {name: _along(value, grid, plane) for name, value in batch.context.items()}
         target = _along(batch.target, grid, plane)
         return replace(batch, image=moved(image, grid), target=target, context=context)
-
-    def _strengths(self) -> dict[str, float]:
-        names = "distance_per_severity", "degrees_per_severity", "log_scale_per_severity"
-        return {name: getattr(self, name) for name in names}
 
 
 def sources(values: Tensor, pixel_mm: Tensor, plane: tuple[int, ...]) -> Tensor:

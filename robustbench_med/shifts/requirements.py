@@ -1,22 +1,9 @@
 """What a shift requires of its settings and of the cases."""
 
-from math import isfinite
-
 from torch import Tensor
 
 from robustbench_med.cases import Batch
 from robustbench_med.errors import CaseError, InputError, UnsupportedError
-
-
-def require_strength(who: str, value: object) -> None:
-    """Refuse a strength per severity that is not a finite number above 0.
-
-    Raises:
-        InputError: Naming the setting and what it got.
-    """
-    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else -1
-    if not (isfinite(number) and number > 0):
-        raise InputError(f"{who} must be finite and above 0, got {value!r}")
 
 
 def require_count(who: str, value: object) -> None:

@@ -13,8 +13,8 @@ from robustbench_med.shifts.requirements import (
     require_magnitudes,
     require_plane,
     require_samples,
-    require_strength,
 )
+from robustbench_med.shifts.severity import Levels, require_levels, strength
 from robustbench_med.streams import CaseRng
 
 
@@ -22,8 +22,8 @@ from robustbench_med.streams import CaseRng
 class Resolution:
     """Keep only the inner share of k-space along rows and columns, the last two axes.
 
-    The share is `1 / (1 + severity * loss_per_severity)` along each axis, so a voxel of 1 mm acts
-    like one of `1 + severity * loss_per_severity` mm, with the ringing of a sharp edge in k-space.
+    The share is `1 / (1 + loss)` along each axis, so a voxel of 1 mm acts like one of `1 + loss`
+    mm, with the ringing of a sharp edge in k-space.
     k-space cases, which have a `mask` in the context: samples outside become 0 and the mask
     follows; exact. Magnitude images: their own Fourier transform is cut and the magnitude taken
     again, an approximation, because the phase that the scanner measured is gone; the sum of a
@@ -31,31 +31,36 @@ class Resolution:
     old resolution. Draws no random numbers.
 
     Attributes:
-        loss_per_severity: What severity 1 adds to the voxel's size, as a share of it.
+        loss: What is added to the voxel's size, as a share of it.
     """
 
-    loss_per_severity: float = 0.25
+    loss: Levels = (0.25, 0.5, 0.75, 1.0, 1.25)
 
     def __post_init__(self) -> None:
-        require_strength("resolution: loss_per_severity", self.loss_per_severity)
+        object.__setattr__(self, "loss", require_levels("resolution: loss", self.loss))
 
     def __call__(self, batch: Batch, severity: float, rng: CaseRng) -> Batch:
         """See `Shift`.
 
         Raises:
+            InputError: If the severity is outside 0 to 5.
             CaseError: If an image has negative intensities, or no acquired sample is left.
             UnsupportedError: If there are fewer than two spatial axes.
         """
         del rng
         if severity == 0:
             return batch
-        loss = torch.full((1,), severity * self.loss_per_severity, dtype=torch.float64)
+        loss = torch.tensor([strength("resolution", self.loss, severity)], dtype=torch.float64)
         return self.apply(batch, {"loss": loss})
 
     def ranges(self, batch: Batch, severity: float) -> dict[str, tuple[float, float]]:
-        """See `Parametrised`: `loss`, what is added to the voxel's size, as a share of it."""
+        """See `Parametrised`: `loss`, what is added to the voxel's size, as a share of it.
+
+        Raises:
+            InputError: If the severity is outside 0 to 5.
+        """
         del batch
-        return {"loss": (0.0, severity * self.loss_per_severity)}
+        return {"loss": (0.0, strength("resolution", self.loss, severity))}
 
     def apply(self, batch: Batch, parameters: Parameters) -> Batch:
         """See `Parametrised`; in steps, one frequency after the other, so without a slope.

@@ -52,7 +52,11 @@ IN_THE_PLAN = {
     ),
     "a negative severity": (
         "severities = [1]", "severities = [1, -1]",
-        "shift 1: severities: expected a list of numbers of at least 0, got [1, -1]",
+        "shift 1: severities: expected a list of numbers from 0 to 5 for gamma, got [1, -1]",
+    ),
+    "a severity above 5": (
+        "severities = [1]", "severities = [1, 5.5]",
+        "shift 1: severities: expected a list of numbers from 0 to 5 for gamma, got [1, 5.5]",
     ),
     "a label that is no class": (
         CORRECT, '[[metrics]]\nuse = "dice"\nlabel = [1]',
@@ -291,7 +295,7 @@ def test_evaluate_refuses_what_the_command_refuses():
     ):
         with pytest.raises(rb.errors.InputError, match=line):
             list(rb.evaluate(model, cohort, probes))
-    with pytest.raises(rb.errors.InputError, match="severity must be at least 0, got -1"):
+    with pytest.raises(rb.errors.InputError, match="severity must be from 0 to 5, got -1"):
         rb.shifted("gamma", rb.build("shifts", "gamma"), -1, {})
     with pytest.raises(rb.errors.UnknownNameError, match="did you mean 'pgd'"):
         rb.build("attacks", "pdg")

@@ -9,16 +9,19 @@ import torch
 
 from robustbench_med import components
 from robustbench_med.cases import Batch
-from robustbench_med.errors import CaseError
+from robustbench_med.errors import CaseError, InputError
 from robustbench_med.physics.fourier import fft2c, to_channels
 from robustbench_med.streams import CaseRng
 
 NAMES = components.names("shifts")
 KSPACE_ONLY = {"acceleration", "kspace_noise"}
-KSPACE_TOO = {"motion", "resolution"}
+KSPACE_TOO = {"coil_noise", "lost_lines", "motion", "resolution"}
 IMAGES = sorted({*NAMES} - KSPACE_ONLY)
 KSPACE = sorted(KSPACE_ONLY | KSPACE_TOO)
-FOLLOWS = {"acceleration": {"mask"}, "resolution": {"mask"}, "kspace_noise": {"noise"}}
+FOLLOWS = {
+    "acceleration": {"mask"}, "resolution": {"mask"},
+    "kspace_noise": {"noise"}, "coil_noise": {"noise"},
+}  # fmt: skip
 SPEAKS = {"joint": "gamma"}  # of its parts, the first
 MOVES = {"placement"}  # the labels too
 SHAPES = [(1, 24, 20), (3, 16, 16), (1, 5, 12, 12), (1, 2, 3, 12, 12)]
@@ -79,6 +82,16 @@ def rng_of(batch, name="law"):
 @pytest.mark.parametrize(("name", "batch"), INPUTS)
 def test_severity_0_returns_the_batch_itself(name, batch):
     assert components.build("shifts", name)(batch, 0.0, rng_of(batch)) is batch
+
+
+@pytest.mark.parametrize("severity", [-0.5, 5.001, float("inf"), float("nan")])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_severity_outside_0_to_5_is_refused_by_name(name, severity):
+    batch = kspace_of() if name in KSPACE_ONLY else batch_of(SHAPES[0])
+    said = f"{SPEAKS.get(name, name)}: severity must be from 0 to 5, got {severity}"
+    with pytest.raises(InputError, match=said) as refused:
+        components.build("shifts", name)(batch, severity, rng_of(batch))
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("name", "batch"), INPUTS)

@@ -7,6 +7,7 @@ import torch
 
 from robustbench_med import components
 from robustbench_med.cases import Batch
+from robustbench_med.errors import InputError
 from robustbench_med.searching import Parametrised
 from robustbench_med.streams import CaseRng
 
@@ -71,6 +72,15 @@ def test_the_ranges_grow_with_severity_and_leave_nothing_at_0(name):
         for key, (low, high) in shift.ranges(batch, 0.0).items()
     }
     torch.testing.assert_close(shift.apply(batch, nothing).image, batch.image, atol=1e-5, rtol=0)
+
+
+@every
+def test_there_are_no_ranges_outside_severities_0_to_5(name):
+    shift, batch = SHIFTS[name], batch_of()
+    assert shift.ranges(batch, 5.0)
+    for severity in (-0.5, 5.001):
+        with pytest.raises(InputError, match="severity must be from 0 to 5, got"):
+            shift.ranges(batch, severity)
 
 
 @every

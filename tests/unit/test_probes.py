@@ -8,12 +8,15 @@ import torch
 from torch import nn
 
 from robustbench_med.attacks.pgd import Pgd
+from robustbench_med.attacks.random_draws import RandomDraws
 from robustbench_med.cases import Batch, Task
 from robustbench_med.errors import CaseError, InputError
 from robustbench_med.metrics.correct import Correct
 from robustbench_med.model import TorchModel
 from robustbench_med.plan_fields import Fields
 from robustbench_med.probes import attacked, certified, clean, score, shifted
+from robustbench_med.searching import searched
+from robustbench_med.shifts.gamma import Gamma
 from robustbench_med.shifts.rician import Rician
 from robustbench_med.streams import CaseRng
 from robustbench_med.threat import Ball
@@ -123,10 +126,12 @@ def test_a_shift_that_renames_cases_or_is_not_finite_fails_its_cases():
             shifted("s", shift, 1.0, {"m": first_logit}).measure(MODEL, BATCH, RNG)
 
 
-@pytest.mark.parametrize("severity", [-1.0, float("nan")])
-def test_a_severity_below_0_is_refused(severity):
-    with pytest.raises(InputError, match="at least 0"):
-        shifted("rician", Rician(), severity, {})
+@pytest.mark.parametrize("severity", [-1.0, 5.01, float("nan"), float("inf")])
+def test_a_severity_outside_0_to_5_is_refused_by_the_shift_s_name(severity):
+    with pytest.raises(InputError, match="shift 'noise': severity must be from 0 to 5, got"):
+        shifted("noise", Rician(), severity, {})
+    with pytest.raises(InputError, match="shift 'dark': severity must be from 0 to 5, got"):
+        searched("dark", RandomDraws(), Gamma(), severity, {})
 
 
 def test_metrics_get_context_if_they_ask_and_may_return_several_entries():

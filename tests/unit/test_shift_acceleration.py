@@ -6,7 +6,7 @@ import torch
 from robustbench_med.cases import Batch
 from robustbench_med.errors import CaseError, InputError
 from robustbench_med.physics.sampling import cartesian_mask
-from robustbench_med.shifts.acceleration import Acceleration, centre_block
+from robustbench_med.shifts.acceleration import Acceleration, centre_block, equispaced
 from robustbench_med.streams import CaseRng
 
 
@@ -23,6 +23,10 @@ def lines(batch):
     return batch.context["mask"][:, 0, :, 0] != 0
 
 
+def levels_of(first):
+    return [first * severity for severity in range(1, 6)]
+
+
 def shifted(batch, severity, name="a", **settings):
     return Acceleration(**settings)(batch, severity, CaseRng(3, name, batch.case_ids))
 
@@ -32,7 +36,7 @@ def test_the_number_of_lines_falls_by_the_factor(severity):
     batch = batch_of()
     left = lines(shifted(batch, severity)).sum(dim=1)
     assert left.tolist() == [round(24 / (1 + 0.25 * severity))] * len(batch)
-    left = lines(shifted(batch, severity, factor_per_severity=0.1)).sum(dim=1)
+    left = lines(shifted(batch, severity, added_factor=levels_of(0.1))).sum(dim=1)
     assert left.tolist() == [round(24 / (1 + 0.1 * severity))] * len(batch)
 
 
@@ -71,6 +75,34 @@ def test_outside_the_centre_every_line_is_as_likely_to_go():
     assert (outside - 0.25).abs().max() < 6 * (0.25 * 0.75 / 2000) ** 0.5
 
 
+def test_equispaced_lines_are_as_many_and_in_even_steps_beside_the_centre():
+    batch = batch_of(acceleration=1.0)
+    before = lines(batch)
+    for severity in (1.0, 2.5, 5.0):
+        left = lines(shifted(batch, severity, keep="equispaced"))
+        assert left.sum(dim=1).tolist() == [round(96 / (1 + 0.25 * severity))] * 6
+        assert (left <= before).all()
+        assert left[:, 44:52].all()
+        others = torch.cat([left[:, :44], left[:, 52:]], dim=1)
+        for row in others:
+            steps = row.nonzero().flatten().diff()
+            assert steps.max() - steps.min() <= 1
+        assert len({tuple(row) for row in left.tolist()}) > 1
+        again = lines(shifted(batch, severity, name="other", keep="equispaced"))
+        assert torch.equal(again, left)
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 0), (5, 5), (7, 3), (56, 24), (9, 1)])
+def test_over_all_starts_each_equispaced_line_stays_equally_often(count, most):
+    rows = torch.zeros(count, 2 * count, dtype=torch.bool)
+    rows[:, 1::2] = True
+    start = (torch.arange(count) + 0.5) / count
+    chosen = equispaced(rows, torch.full((count,), float(most)), start)
+    assert chosen.sum(dim=1).tolist() == [most] * count
+    assert chosen.sum(dim=0)[1::2].tolist() == [most] * count
+    assert not chosen[:, ::2].any()
+
+
 @pytest.mark.parametrize(
     ("acquired", "most", "block"),
     [
@@ -105,16 +137,20 @@ def test_planes_with_masks_of_their_own_lose_lines_of_their_own():
     assert (moved.context["mask"] <= mask).all()
     assert len({tuple(row) for row in left.reshape(12, 96).tolist()}) == 12
     assert torch.equal(moved.image, image * moved.context["mask"])
+    strong = Batch(("a", "b"), image, image, {"mask": mask})
     with pytest.raises(CaseError, match="case 'a' would keep 4 lines"):
-        shifted(Batch(("a", "b"), image, image, {"mask": mask}), 20.0)
+        shifted(strong, 1.0, added_factor=levels_of(5.0))
 
 
 def test_an_acceleration_that_leaves_too_few_lines_is_refused_by_case():
-    with pytest.raises(CaseError, match="case '0' would keep 4 lines, fewer than the 8 of its"):
-        shifted(batch_of(), 20.0)
-    batch = batch_of(centre=0, acceleration=24.0)
-    with pytest.raises(CaseError, match=r"would keep \d lines.*lower the severity"):
-        shifted(batch, 1000.0)
+    with pytest.raises(CaseError, match="case '0' would keep 4 lines, fewer than 8: those of"):
+        shifted(batch_of(), 1.0, added_factor=levels_of(5.0))
+    mask = torch.zeros(1, 1, 96, 5)
+    mask[:, :, [3, 50, 90]] = 1  # no centre: then one line at least
+    batch = Batch(("0",), torch.zeros(1, 2, 96, 5), torch.zeros(1), {"mask": mask})
+    for keep in ("random", "equispaced"):
+        with pytest.raises(CaseError, match=r"would keep 0 lines, fewer than 1: .*lower the sever"):
+            shifted(batch, 1.0, added_factor=levels_of(250.0), keep=keep)
 
 
 def test_a_mask_that_does_not_fit_is_refused():
@@ -131,8 +167,8 @@ def test_a_mask_that_does_not_fit_is_refused():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"factor_per_severity": 0.0}, {"factor_per_severity": "1"}, {"centre_lines": 0},
-     {"centre_lines": 2.5}],
+    [{"added_factor": [0.0] * 5}, {"added_factor": 0.25}, {"centre_lines": 0},
+     {"centre_lines": 2.5}, {"keep": "all"}],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(settings):
     with pytest.raises(InputError, match=f"acceleration: {next(iter(settings))} must be"):

@@ -66,7 +66,7 @@ def test_the_image_is_multiplied_and_severity_scales_the_logarithm():
 def test_what_makes_no_sense_is_refused():
     with pytest.raises(InputError, match="order must be a whole number, at least 1, got 0"):
         BiasField(order=0)
-    with pytest.raises(InputError, match="coefficient_per_severity must be finite and above 0"):
-        BiasField(coefficient_per_severity=0)
+    with pytest.raises(InputError, match="coefficient must be five numbers above 0"):
+        BiasField(coefficient=0)
     with pytest.raises(UnsupportedError, match="needs images with a spatial axis"):
         field_of((2, 3))

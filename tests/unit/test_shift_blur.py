@@ -20,7 +20,8 @@ def _seeded():
 
 def blurred(image, severity=2.0, sigma=0.5):
     ids = tuple(map(str, range(len(image))))
-    return Blur(sigma)(Batch(ids, image, image), severity, CaseRng(0, "b", ids)).image
+    levels = [sigma * level for level in range(1, 6)]
+    return Blur(levels)(Batch(ids, image, image), severity, CaseRng(0, "b", ids)).image
 
 
 @pytest.mark.parametrize("sigma", [0.25, 0.6, 1.75, 6.0])
@@ -44,7 +45,7 @@ def test_constants_and_range_are_kept():
     assert blurred(image).min() >= image.min()
 
 
-def test_severity_multiplies_sigma_and_a_tiny_one_changes_nothing():
+def test_sigma_is_that_of_the_severity_and_a_tiny_one_changes_nothing():
     image = torch.rand(1, 1, 8, 8)
     assert torch.equal(blurred(image, 4.0, 0.5), blurred(image, 2.0, 1.0))
     torch.testing.assert_close(blurred(image, 1e-9), image)
@@ -57,5 +58,5 @@ def test_an_axis_of_one_voxel_stays_as_it_is():
 def test_what_cannot_be_blurred_is_refused():
     with pytest.raises(UnsupportedError, match="two or more spatial axes"):
         blurred(torch.rand(1, 1, 8))
-    with pytest.raises(InputError, match="sigma_per_severity must be finite and above 0"):
+    with pytest.raises(InputError, match="blur: sigma must be five numbers above 0"):
         Blur(-0.5)

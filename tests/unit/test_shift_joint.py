@@ -12,7 +12,7 @@ from robustbench_med.errors import CaseError, InputError, UnknownNameError
 from robustbench_med.searching import Parametrised, searched
 from robustbench_med.streams import CaseRng
 
-STRONG = {"use": "gamma", "log_gamma_per_severity": 0.4}
+STRONG = {"use": "gamma", "log_gamma": [0.4, 0.8, 1.2, 1.6, 2.0]}
 
 
 def batch_of(cases=3, side=12):
@@ -100,7 +100,7 @@ def test_the_worst_pair_of_an_enumeration_is_found_and_no_part_alone_is_as_bad()
     batch = batch_of()
     batch = Batch(batch.case_ids, batch.image, torch.zeros(3, 1), batch.context)
     metric = {"error": lambda output, target: (output - target).square().mean(dim=1)}
-    tilt = {"use": "bias_field", "order": 1, "coefficient_per_severity": 0.2}
+    tilt = {"use": "bias_field", "order": 1, "coefficient": [0.2, 0.4, 0.6, 0.8, 1.0]}
     shift = build("shifts", "joint", first=STRONG, second=tilt)
     probe = searched("pair", Physics(96), shift, 2.0, metric)
     values = probe.measure(Picky(), batch, rng_of(batch))

@@ -22,7 +22,8 @@ def batch_of(noise=(0.01, 0.2), size=128, cases=2):
 
 
 def shifted(batch, severity, multiples=1.0):
-    return KspaceNoise(multiples)(batch, severity, CaseRng(0, "n", batch.case_ids))
+    ratio = [multiples * level for level in range(1, 6)]
+    return KspaceNoise(ratio)(batch, severity, CaseRng(0, "n", batch.case_ids))
 
 
 @pytest.mark.parametrize(("severity", "multiples"), MULTIPLES)
@@ -77,6 +78,6 @@ def test_a_case_without_noise_to_multiply_is_refused(noise, message):
         shifted(Batch(batch.case_ids, batch.image, batch.target, context), 1.0)
 
 
-def test_a_strength_must_be_finite_and_above_0():
-    with pytest.raises(InputError, match="multiples_per_severity must be finite and above 0"):
+def test_a_ratio_that_is_no_five_levels_is_refused():
+    with pytest.raises(InputError, match="ratio must be five numbers above 0"):
         KspaceNoise(-1.0)

@@ -10,6 +10,7 @@ from robustbench_med.errors import CaseError, InputError, UnsupportedError
 from robustbench_med.physics.fourier import fft2c, ifft2c, to_channels, to_complex
 from robustbench_med.shifts.motion import Motion
 from robustbench_med.shifts.rigid import rotate, translation
+from robustbench_med.shifts.shots import places
 from robustbench_med.streams import CaseRng
 
 SPACING = torch.tensor([8.0, 2.0, 1.5])
@@ -25,13 +26,16 @@ def shifted(batch, severity=2.0, **settings):
     return Motion(**settings)(batch, severity, CaseRng(0, "m", batch.case_ids))
 
 
-def places(batch, severity=2.0, **settings):
-    rows = batch.image.shape[-2]
+def levels_of(first):
+    return [first * severity for severity in range(1, 6)]
+
+
+def moved_to(batch, severity=2.0, **settings):
+    shift = Motion(**settings)
+    rows = batch.image.shape[-2 if shift.axis == "rows" else -1]
     mask = batch.context.get("mask", torch.ones(len(batch), 1, rows, 1))
     lines = mask.reshape(len(batch), 1, rows, -1).any(dim=3)
-    shift = Motion(**settings)
-    moves = shift._draw(severity, CaseRng(0, "m", batch.case_ids))
-    return shift._places(batch, lines, moves)
+    return places("m", batch, lines, shift._draw(severity, CaseRng(0, "m", batch.case_ids)))
 
 
 def gaussian(rows, columns, centre_mm=(0.0, 0.0), turn=0.0):
@@ -84,7 +88,7 @@ def test_lines_of_kspace_come_from_the_object_where_it_lay_in_their_shot():
     mask[:, :, ::3] = 1
     batch = batch_of(to_channels(fft2c(torch.complex(seen[:, :2], seen[:, 2:])) * mask), mask=mask)
     found = to_complex(shifted(batch).image)
-    shot, place = places(batch)
+    shot, place = moved_to(batch)
     for case in range(3):
         for row in range(16):
             offset = place[case, shot[case, row], :2].expand(1, 16, 2)
@@ -114,8 +118,8 @@ def test_planes_with_masks_of_their_own_share_the_moves_and_not_the_lines():
 
 def test_a_magnitude_image_is_put_together_from_the_lines_of_its_places():
     batch = batch_of(torch.rand(2, 1, 12, 10, dtype=torch.float64) + 0.5)
-    found = shifted(batch, 3.0, events=1, degrees_per_severity=5.0).image
-    shot, place = places(batch, 3.0, events=1, degrees_per_severity=5.0)
+    found = shifted(batch, 3.0, events=1, degrees=levels_of(5.0)).image
+    shot, place = moved_to(batch, 3.0, events=1, degrees=levels_of(5.0))
     pixel = SPACING[1:].double().view(1, 2)
     for case in range(2):
         kspace = torch.zeros(12, 10, dtype=torch.complex128)
@@ -128,10 +132,46 @@ def test_a_magnitude_image_is_put_together_from_the_lines_of_its_places():
         torch.testing.assert_close(found[case, 0], ifft2c(kspace).abs())
 
 
+def test_lines_along_the_columns_are_put_together_likewise():
+    batch = batch_of(torch.rand(2, 1, 12, 10, dtype=torch.float64) + 0.5)
+    settings = {"axis": "columns", "degrees": levels_of(5.0), "times": [0.2, 0.8]}
+    found = shifted(batch, 3.0, **settings).image
+    shot, place = moved_to(batch, 3.0, **settings)
+    assert shot[0].tolist() == [0, 0, 1, 1, 1, 1, 1, 1, 2, 2]
+    pixel = SPACING[1:].double().view(1, 2)
+    for case in range(2):
+        kspace = torch.zeros(12, 10, dtype=torch.complex128)
+        for column in range(10):
+            y, x, angle = place[case, shot[case, column]]
+            turned = rotate(batch.image[case : case + 1], angle.view(1).double(), pixel)
+            offset = torch.tensor([y, x]).expand(1, 12, 2)
+            moved = fft2c(turned) * translation(offset, pixel, 10)
+            kspace[:, column] = moved[0, 0, :, column]
+        torch.testing.assert_close(found[case, 0], ifft2c(kspace).abs())
+
+
+def test_the_object_moves_at_the_times_that_are_set_in_draws_and_in_a_search():
+    batch = batch_of(torch.rand(3, 1, 21, 4))
+    shift = Motion(events=3, times=[0.1, 0.5, 0.95])
+    shot, _ = moved_to(batch, events=3, times=[0.1, 0.5, 0.95])
+    # Of 20 gaps between 21 lines: after 2, 10 and 19 of them.
+    assert shot.tolist() == [[0] * 3 + [1] * 8 + [2] * 9 + [3]] * 3
+    ranges = shift.ranges(batch, 2.0)
+    assert [ranges[f"moment_{event}"] for event in range(3)] == [
+        (0.1,) * 2,
+        (0.5,) * 2,
+        (0.95,) * 2,
+    ]
+    free = Motion(events=3)
+    moves = free._draw(2.0, CaseRng(0, "m", batch.case_ids))
+    fixed = shift._draw(2.0, CaseRng(0, "m", batch.case_ids))
+    assert torch.equal(moves[..., 1:], fixed[..., 1:])  # whither does not depend on it
+
+
 @pytest.mark.parametrize("events", [1, 2, 5])
 def test_the_object_moves_by_the_stated_distance_and_stays_where_the_centre_is_acquired(events):
     batch = batch_of(torch.rand(50, 1, 20, 4))
-    shot, place = places(batch, 3.0, mm_per_severity=0.5, degrees_per_severity=2.0, events=events)
+    shot, place = moved_to(batch, 3.0, mm=levels_of(0.5), degrees=levels_of(2.0), events=events)
     assert shot[:, 0].eq(0).all()
     assert shot[:, -1].eq(events).all()
     assert (shot.diff(dim=1) >= 0).all()
@@ -149,7 +189,7 @@ def test_the_object_moves_by_the_stated_distance_and_stays_where_the_centre_is_a
 def test_moments_are_drawn_among_the_acquired_lines():
     mask = torch.zeros(400, 1, 20, 4)
     mask[:, :, [2, 9, 11, 17]] = 1
-    shot, _ = places(batch_of(torch.rand(400, 2, 20, 4) * mask, mask=mask), events=1)
+    shot, _ = moved_to(batch_of(torch.rand(400, 2, 20, 4) * mask, mask=mask), events=1)
     first = (shot[:, [2, 9, 11, 17]] == 1).long().argmax(dim=1)
     counts = first.bincount(minlength=4)
     assert counts[0] == 0
@@ -159,9 +199,9 @@ def test_moments_are_drawn_among_the_acquired_lines():
 
 def test_only_the_size_of_a_move_depends_on_severity_and_on_the_name_of_the_probe():
     batch = batch_of(torch.rand(4, 1, 16, 4))
-    shot, place = places(batch, 1.0)
+    shot, place = moved_to(batch, 1.0)
     moves = Motion()._draw(3.0, CaseRng(0, "motion@3", batch.case_ids))
-    other = Motion()._places(batch, torch.ones(4, 1, 16, dtype=torch.bool), moves)
+    other = places("m", batch, torch.ones(4, 1, 16, dtype=torch.bool), moves)
     assert torch.equal(other[0], shot)
     torch.testing.assert_close(other[1], 3 * place)
 
@@ -198,19 +238,24 @@ def test_what_cannot_move_is_refused():
     mask[:, :, 2] = 1
     with pytest.raises(CaseError, match="case '0' has a plane with fewer than two acquired"):
         shifted(batch_of(torch.zeros(1, 2, 4, 4), mask=mask))
+    mask = torch.ones(1, 1, 4, 4)
+    with pytest.raises(CaseError, match="motion: case '0' is k-space, whose lines are its rows"):
+        shifted(batch_of(torch.zeros(1, 2, 4, 4), mask=mask), axis="columns")
     with pytest.raises(CaseError, match="needs magnitude images"):
         shifted(batch_of(-torch.ones(1, 1, 4, 4)))
     with pytest.raises(UnsupportedError, match="two or more spatial axes"):
         shifted(batch_of(torch.rand(1, 1, 8)))
     with pytest.raises(InputError, match="at most 45 degrees, got 60 at severity 3"):
-        shifted(batch_of(torch.rand(1, 1, 8, 8)), 3.0, degrees_per_severity=20.0)
+        shifted(batch_of(torch.rand(1, 1, 8, 8)), 3.0, degrees=levels_of(20.0))
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"mm_per_severity": 0.0}, {"degrees_per_severity": -1.0}, {"degrees_per_severity": True},
-     {"events": 0}],
+    [{"mm": [0.0] * 5}, {"degrees": (-1.0, 0, 0, 0, 0)}, {"degrees": True}, {"events": 0},
+     {"times": [0.5]}, {"times": [0.2, 1.0]}, {"times": [-0.1, 0.2]}, {"times": 0.5},
+     {"times": [True, 0.5]}, {"axis": "column"}],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(settings):
-    with pytest.raises(InputError, match=f"motion: {next(iter(settings))} must be"):
+    with pytest.raises(InputError, match=f"motion: {next(iter(settings))} must be") as refused:
         Motion(**settings)
+    assert "\n" not in str(refused.value)

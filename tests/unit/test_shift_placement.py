@@ -16,6 +16,7 @@ from robustbench_med.shifts.placement import Placement
 from robustbench_med.streams import CaseRng
 
 PIXELS = Placement(unit="pixels")
+NONE = (0.0,) * 5
 STILL = {"down_pixels": 0.0, "right_pixels": 0.0, "degrees": 0.0, "log_scale": 0.0}
 
 
@@ -143,7 +144,7 @@ def test_the_worst_placement_of_an_enumeration_is_found_with_its_labels():
             here = image * organ * 4 - 2
             return torch.cat([-here, here], dim=1)
 
-    shift = Placement(3.0, 0.0, 0.0, unit="pixels")
+    shift = Placement((3.0, 6.0, 9.0, 12.0, 15.0), NONE, NONE, unit="pixels")
     metric = {"wrong": lambda output, target: (output.argmax(1) != target).float().mean((1, 2))}
     probe = searched("placement", Physics(96), shift, 1.0, metric)
     values = probe.measure(OneSpot(), batch, CaseRng(1, "p", ("a",)))
@@ -159,10 +160,10 @@ def test_the_worst_placement_of_an_enumeration_is_found_with_its_labels():
 
 
 def test_bad_settings_and_cases_are_refused_with_a_line():
-    with pytest.raises(InputError, match="degrees_per_severity must be finite"):
-        Placement(degrees_per_severity=-1)
-    with pytest.raises(InputError, match="all are 0"):
-        Placement(0, 0, 0)
+    with pytest.raises(InputError, match="placement: degrees must be five zeros, for none of it"):
+        Placement(degrees=-1)
+    with pytest.raises(InputError, match="move, degrees or log_scale must be above 0, all are 0"):
+        Placement(NONE, NONE, [0, 0, 0, 0, 0])
     with pytest.raises(InputError, match="unit must be mm or pixels, got 'cm'"):
         build("shifts", "placement", unit="cm")
     batch = batch_of()

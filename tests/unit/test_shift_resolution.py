@@ -19,7 +19,8 @@ from robustbench_med.streams import CaseRng
 def shifted(image, severity=2.0, loss=0.25, context=None):
     ids = tuple(map(str, range(len(image))))
     batch = Batch(ids, image, image, context or {})
-    return Resolution(loss)(batch, severity, CaseRng(0, "r", ids))
+    levels = [loss * level for level in range(1, 6)]
+    return Resolution(levels)(batch, severity, CaseRng(0, "r", ids))
 
 
 def blobs(rows=24, columns=20):
@@ -104,7 +105,7 @@ def test_what_cannot_be_cut_is_refused():
         shifted(-torch.ones(1, 1, 4, 4))
     with pytest.raises(UnsupportedError, match="two or more spatial axes"):
         shifted(torch.rand(1, 1, 8))
-    with pytest.raises(InputError, match="loss_per_severity must be finite and above 0"):
+    with pytest.raises(InputError, match="loss must be five numbers above 0"):
         Resolution(0.0)
 
 
@@ -114,7 +115,7 @@ def test_the_worst_loss_is_that_of_an_enumeration_of_its_steps():
     image = 0.5 + 0.2 * torch.cos(along * 7 / 24) + 0.2 * torch.cos(along * 4 / 24)
     batch = Batch(("a",), image.expand(1, 1, 24, 24).contiguous(), torch.zeros(1, 1))
     spot = lambda image: image[:, 0, 12, 12:13]  # noqa: E731
-    shift = Resolution(0.5)
+    shift = Resolution((0.5, 1.0, 1.5, 2.0, 2.5))
 
     class Reader:
         task, bounds = Task("regression", ("spot",)), (0.0, 1.0)

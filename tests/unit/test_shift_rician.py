@@ -17,9 +17,13 @@ def _seeded():
         yield
 
 
+def levels_of(first):
+    return [first * severity for severity in range(1, 6)]
+
+
 def noisy(level, sigma):
     batch = Batch(("a",), torch.full((1, 1, 200, 200), level), torch.tensor([0]))
-    return Rician(sigma)(batch, 1.0, CaseRng(0, "r", batch.case_ids)).image.flatten()
+    return Rician(levels_of(sigma))(batch, 1.0, CaseRng(0, "r", batch.case_ids)).image.flatten()
 
 
 @pytest.mark.parametrize("level", [0.0, 0.1, 0.8])
@@ -33,11 +37,13 @@ def test_background_rises_to_the_rayleigh_mean_and_second_moments_add():
     assert noisy(0.5, 0.1).square().mean().item() == pytest.approx(0.25 + 2 * 0.01, rel=0.01)
 
 
-def test_severity_multiplies_sigma():
+def test_sigma_is_that_of_the_severity_and_in_a_line_between():
     batch = Batch(("a",), torch.rand(1, 1, 8, 8), torch.tensor([0]))
-    twice = Rician(0.01)(batch, 2.0, CaseRng(0, "r", ("a",))).image
-    double = Rician(0.02)(batch, 1.0, CaseRng(0, "r", ("a",))).image
-    assert torch.equal(twice, double)
+    shift = Rician([0.01, 0.02, 0.04, 0.04, 0.25])
+    for severity, sigma in ((2.0, 0.02), (2.5, 0.03), (5.0, 0.25)):
+        found = shift(batch, severity, CaseRng(0, "r", ("a",))).image
+        alike = Rician(levels_of(sigma))(batch, 1.0, CaseRng(0, "r", ("a",))).image
+        torch.testing.assert_close(found, alike)
 
 
 def test_images_that_are_no_magnitudes_are_refused_by_case():
@@ -49,6 +55,6 @@ def test_images_that_are_no_magnitudes_are_refused_by_case():
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan"), float("inf"), True, "0.1"])
-def test_a_strength_must_be_finite_and_above_0(sigma):
-    with pytest.raises(InputError, match="sigma_per_severity must be finite and above 0"):
+def test_a_setting_that_is_no_five_levels_is_refused(sigma):
+    with pytest.raises(InputError, match="rician: sigma must be five numbers above 0"):
         Rician(sigma)
