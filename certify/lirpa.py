@@ -76,6 +76,8 @@ def _traced(network: nn.Module, image: Tensor) -> Traced:
 
 
 def _as_written(network: nn.Module, image: Tensor) -> Traced | None:
+    if image.ndim > 4:  # a volume's convolutions in the plane fill the memory, 20 GiB for 8 x 8
+        return None
     try:
         written = lowered(network, image)
         if written.head:  # its outputs would be logits

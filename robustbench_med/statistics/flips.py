@@ -28,12 +28,13 @@ def with_flips(
     """
     shares = [reading.share for reading in readings for _ in reading.probes]
     return [
-        _counted(change, column, plain) if share and not np.isnan(plain.value) else plain
+        counted(change, column, plain) if share and not np.isnan(plain.value) else plain
         for column, (share, plain) in enumerate(zip(shares, found, strict=True))
     ]
 
 
-def _counted(change: Portion, column: int, plain: Difference) -> Difference:
+def counted(change: Portion, column: int, plain: Difference) -> Difference:
+    """Give one column Tango's limits where every patient moved by -1, 0 or 1; else leave it."""
     held = change.held[:, column]
     patients = int(held.sum())
     moves = change.influence[held, column] * patients + change.values[column]

@@ -56,6 +56,7 @@ def test_the_same_answers_are_hidden_not_changed(zoo):
     plain = zoo["naturally trained"][0](image).argmax(dim=1)
     for name in HIDING:
         with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(5)
             answer = zoo[name][0](image).argmax(dim=1)
         least = 0.7 if "median" in name or "dropout" in name else 0.9
         assert (answer == plain).double().mean() >= least, name
