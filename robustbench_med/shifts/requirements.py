@@ -79,7 +79,7 @@ def require_images(who: str, batch: Batch) -> None:
     if "mask" in batch.context:
         raise CaseError(
             f"{who}: acts on images, got k-space (the context has a mask); "
-            "use acceleration, kspace_noise, motion or resolution"
+            "use a shift that takes it, such as motion, kspace_noise or lost_lines"
         )
 
 

@@ -14,17 +14,22 @@ from robustbench_med.physics.fourier import fft2c, to_channels
 from robustbench_med.streams import CaseRng
 
 NAMES = components.names("shifts")
-KSPACE_ONLY = {"acceleration", "kspace_noise"}
-KSPACE_TOO = {"coil_noise", "lost_lines", "motion", "resolution"}
+KSPACE_ONLY = {"acceleration", "coil_loss", "coil_phase", "kspace_noise"}
+KSPACE_TOO = {
+    "coil_noise", "ghosting", "lost_lines", "mistrigger", "motion", "partial_fourier",
+    "resolution", "shifted_lines", "spikes",
+}  # fmt: skip
 IMAGES = sorted({*NAMES} - KSPACE_ONLY)
 KSPACE = sorted(KSPACE_ONLY | KSPACE_TOO)
 FOLLOWS = {
-    "acceleration": {"mask"}, "resolution": {"mask"},
+    "acceleration": {"mask"}, "resolution": {"mask"}, "partial_fourier": {"mask"},
     "kspace_noise": {"noise"}, "coil_noise": {"noise"},
 }  # fmt: skip
 SPEAKS = {"joint": "gamma"}  # of its parts, the first
 MOVES = {"placement"}  # the labels too
-SHAPES = [(1, 24, 20), (3, 16, 16), (1, 5, 12, 12), (1, 2, 3, 12, 12)]
+CINE = (1, 2, 3, 12, 12)
+SHAPES = [(1, 24, 20), (3, 16, 16), (1, 5, 12, 12), CINE]
+FITS = {"mistrigger": [CINE]}  # shapes of the images that a shift takes, where not all
 
 
 def smooth(cases, shape):
@@ -45,13 +50,14 @@ def batch_of(shape, cases=4):
     return Batch(ids, image, target, {"spacing": torch.full((cases, 3), 1.5)})
 
 
-def kspace_of(cases=4, rows=32):
+def kspace_of(cases=4, rows=32, frames=()):
     """Measured k-space of two coils: the centre lines, and every other line beyond them."""
-    seen = torch.stack([smooth(cases, (1, rows, 24))[:, 0]] * 2, dim=1)
-    maps = torch.tensor([1.0, 0.5j]).view(1, 2, 1, 1)
-    mask = torch.zeros(cases, 1, rows, 24)
-    mask[:, :, ::2] = 1
-    mask[:, :, rows // 2 - 4 : rows // 2 + 4] = 1
+    seen = torch.stack([smooth(cases, (1, *frames, rows, 24))[:, 0]] * 2, dim=1)
+    axes = (1,) * (len(frames) + 2)
+    maps = torch.tensor([1.0, 0.5j]).view(1, 2, *axes)
+    mask = torch.zeros(cases, 1, *axes[:-2], rows, 24)
+    mask[..., ::2, :] = 1
+    mask[..., rows // 2 - 4 : rows // 2 + 4, :] = 1
     noise = torch.linspace(0.01, 0.02, cases)
     ids = tuple(f"case-{i}" for i in range(cases))
     context = {"mask": mask, "noise": noise, "spacing": torch.full((cases, 3), 1.5)}
@@ -60,14 +66,29 @@ def kspace_of(cases=4, rows=32):
     )
 
 
+def images_for(name):
+    return batch_of(FITS.get(name, SHAPES)[0])
+
+
+def kspace_for(name, cases=4):
+    """k-space that a shift takes."""
+    return kspace_of(cases, frames=(3, 2) if name == "mistrigger" else ())
+
+
+def large_for(name):
+    """Twelve cases of the largest images that are no volumes, where a shift takes such."""
+    fits = FITS.get(name, SHAPES)
+    return batch_of((1, 32, 32) if SHAPES[0] in fits else (fits[0][0], *fits[0][1:-2], 32, 32), 12)
+
+
 INPUTS = [
     *(pytest.param(name, batch_of(shape), id=f"{name}-{shape}") for name in IMAGES
-      for shape in SHAPES),
-    *(pytest.param(name, kspace_of(), id=f"{name}-kspace") for name in KSPACE),
+      for shape in FITS.get(name, SHAPES)),
+    *(pytest.param(name, kspace_for(name), id=f"{name}-kspace") for name in KSPACE),
 ]  # fmt: skip
 MANY = [
-    *(pytest.param(name, batch_of((1, 32, 32), cases=12), id=name) for name in IMAGES),
-    *(pytest.param(name, kspace_of(cases=12), id=f"{name}-kspace") for name in KSPACE),
+    *(pytest.param(name, large_for(name), id=name) for name in IMAGES),
+    *(pytest.param(name, kspace_for(name, 12), id=f"{name}-kspace") for name in KSPACE),
 ]
 
 
@@ -87,7 +108,7 @@ def test_severity_0_returns_the_batch_itself(name, batch):
 @pytest.mark.parametrize("severity", [-0.5, 5.001, float("inf"), float("nan")])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_severity_outside_0_to_5_is_refused_by_name(name, severity):
-    batch = kspace_of() if name in KSPACE_ONLY else batch_of(SHAPES[0])
+    batch = kspace_for(name) if name in KSPACE_ONLY else images_for(name)
     said = f"{SPEAKS.get(name, name)}: severity must be from 0 to 5, got {severity}"
     with pytest.raises(InputError, match=said) as refused:
         components.build("shifts", name)(batch, severity, rng_of(batch))
@@ -122,7 +143,7 @@ def test_of_the_context_only_what_describes_the_measurement_may_follow(name, bat
 
 @pytest.mark.parametrize("name", KSPACE)
 def test_samples_that_were_not_acquired_stay_0_and_none_are_added(name):
-    batch = kspace_of()
+    batch = kspace_for(name)
     moved = components.build("shifts", name)(batch, 2.0, rng_of(batch))
     assert (moved.context["mask"] <= batch.context["mask"]).all()
     outside = (moved.context["mask"] == 0).expand_as(moved.image)
@@ -131,7 +152,7 @@ def test_samples_that_were_not_acquired_stay_0_and_none_are_added(name):
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - KSPACE_TOO))
 def test_a_shift_of_images_refuses_kspace_and_the_other_way_round(name):
-    batch = batch_of(SHAPES[0]) if name in KSPACE_ONLY else kspace_of()
+    batch = images_for(name) if name in KSPACE_ONLY else kspace_of()
     said = SPEAKS.get(name, name)
     with pytest.raises(CaseError, match=f"{said}: .*k-space|{said}: needs magnitude") as refused:
         components.build("shifts", name)(batch, 1.0, rng_of(batch))
@@ -164,7 +185,7 @@ def test_more_severity_does_more_damage(name, batch):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shift_leaves_the_global_random_state_alone(name):
-    batch = kspace_of() if name in KSPACE_ONLY else batch_of(SHAPES[0])
+    batch = kspace_for(name) if name in KSPACE_ONLY else images_for(name)
     states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
     components.build("shifts", name)(batch, 1.0, rng_of(batch))
     assert torch.equal(torch.get_rng_state(), states[0])

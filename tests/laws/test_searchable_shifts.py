@@ -13,10 +13,16 @@ from robustbench_med.streams import CaseRng
 
 SHIFTS = {name: components.build("shifts", name) for name in components.names("shifts")}
 NAMES = [name for name, shift in SHIFTS.items() if isinstance(shift, Parametrised)]
-# How many parameters have no slope: moments.
-SMOOTH = {"gamma": 0, "bias_field": 0, "joint": 0, "motion": 2, "placement": 0}
-# Between pixels an interpolated image has kinks, over which no difference may reach.
-STEP = {"placement": 1e-7}
+# How many parameters have no slope: moments, places and counts.
+SMOOTH = {
+    "bias_field": 0, "coil_loss": 1, "coil_phase": 0, "gamma": 0, "ghosting": 2,
+    "intensity_scale": 0, "joint": 0, "motion": 2, "placement": 0, "quantise": 0,
+    "shifted_lines": 0, "spikes": 7, "window": 0,
+}  # fmt: skip
+STEPWISE = ("moment", "coil", "ghosts", "start", "spikes", "row", "column")
+# Kinks and jumps lie close: between pixels, and between grey levels.
+STEP = {"placement": 1e-7, "quantise": 1e-9, "window": 1e-7}
+KSPACE_ONLY = {"coil_loss", "coil_phase"}
 every = pytest.mark.parametrize("name", NAMES)
 
 
@@ -25,6 +31,15 @@ def batch_of(cases=3, shape=(2, 12, 10), dtype=torch.float32):
     image = torch.rand((cases, *shape), generator=stream, dtype=dtype) + 0.1
     ids = tuple(f"c{i}" for i in range(cases))
     return Batch(ids, image, torch.zeros(cases), {"spacing": torch.full((cases, 3), 1.5)})
+
+
+def batch_for(name, shape=(2, 12, 10), dtype=torch.float32):
+    """Images, or for a shift of nothing else k-space of two coils."""
+    if name not in KSPACE_ONLY:
+        return batch_of(shape=shape, dtype=dtype)
+    batch = batch_of(shape=(4, *shape[1:]), dtype=dtype)
+    mask = torch.ones(len(batch), 1, *shape[1:])
+    return replace(batch, context={**batch.context, "mask": mask})
 
 
 def parameters_of(shift, batch, severity=2.0, stream=0):
@@ -38,13 +53,13 @@ def parameters_of(shift, batch, severity=2.0, stream=0):
 
 
 def test_the_suite_knows_the_shifts_that_can_be_searched():
-    assert NAMES == ["bias_field", "blur", "gamma", "joint", "motion", "placement", "resolution"]
+    assert {*NAMES} == {*SMOOTH} | {"blur", "partial_fourier", "resolution"}
 
 
 # A joint shift draws by its parts: tests/unit/test_shift_joint.py.
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "joint"])
 def test_what_a_shift_draws_lies_in_its_ranges_and_is_applied(name, monkeypatch):
-    shift, batch, seen = SHIFTS[name], batch_of(), []
+    shift, batch, seen = SHIFTS[name], batch_for(name), []
     original = type(shift).apply
 
     def spy(self, batch, parameters):
@@ -63,7 +78,7 @@ def test_what_a_shift_draws_lies_in_its_ranges_and_is_applied(name, monkeypatch)
 
 @every
 def test_the_ranges_grow_with_severity_and_leave_nothing_at_0(name):
-    shift, batch = SHIFTS[name], batch_of()
+    shift, batch = SHIFTS[name], batch_for(name)
     for key, (low, high) in shift.ranges(batch, 1.0).items():
         wider = shift.ranges(batch, 2.0)[key]
         assert wider[0] <= low <= high <= wider[1]
@@ -76,7 +91,7 @@ def test_the_ranges_grow_with_severity_and_leave_nothing_at_0(name):
 
 @every
 def test_there_are_no_ranges_outside_severities_0_to_5(name):
-    shift, batch = SHIFTS[name], batch_of()
+    shift, batch = SHIFTS[name], batch_for(name)
     assert shift.ranges(batch, 5.0)
     for severity in (-0.5, 5.001):
         with pytest.raises(InputError, match="severity must be from 0 to 5, got"):
@@ -86,7 +101,7 @@ def test_there_are_no_ranges_outside_severities_0_to_5(name):
 @every
 @pytest.mark.parametrize("shape", [(1, 12, 10), (2, 3, 12, 10)])
 def test_a_case_is_shifted_by_its_own_parameters_alone(name, shape):
-    shift, batch = SHIFTS[name], batch_of(shape=shape)
+    shift, batch = SHIFTS[name], batch_for(name, shape)
     parameters = parameters_of(shift, batch)
     together = shift.apply(batch, parameters)
     assert torch.equal(shift.apply(batch, parameters).image, together.image)  # nothing is drawn
@@ -99,7 +114,7 @@ def test_a_case_is_shifted_by_its_own_parameters_alone(name, shape):
 
 @pytest.mark.parametrize("name", SMOOTH)
 def test_slopes_in_the_parameters_agree_with_differences(name):
-    shift, batch = SHIFTS[name], batch_of(dtype=torch.float64)
+    shift, batch = SHIFTS[name], batch_for(name, dtype=torch.float64)
     names = list(shift.ranges(batch, 2.0))
     start = torch.stack([v.double() for v in parameters_of(shift, batch).values()], dim=1)
     weight = torch.randn(batch.image.shape, dtype=torch.float64)
@@ -115,7 +130,7 @@ def test_slopes_in_the_parameters_agree_with_differences(name):
         ahead = torch.zeros_like(start)
         ahead[:, axis] = step
         difference = (score(start + ahead) - score(start - ahead)) / (2 * step)
-        if not key.startswith("moment"):
+        if not key.startswith(STEPWISE):
             torch.testing.assert_close(slope[:, axis], difference, atol=2e-3, rtol=2e-2)
     assert (slope == 0).all(dim=0).sum() == SMOOTH[name]
 
@@ -133,6 +148,6 @@ def test_motion_of_kspace_is_searched_without_its_turns():
 
 @every
 def test_a_search_may_ask_for_the_slope_whether_or_not_there_is_one(name):
-    shift, batch = SHIFTS[name], batch_of()
+    shift, batch = SHIFTS[name], batch_for(name)
     parameters = {k: v.requires_grad_() for k, v in parameters_of(shift, batch).items()}
     assert shift.apply(batch, parameters).image.requires_grad == (name in SMOOTH)
